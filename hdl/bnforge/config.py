@@ -1,0 +1,252 @@
+"""The configuration: one frozen, validated object that feeds generator and model."""
+
+import dataclasses
+import enum
+import math
+import re
+import tomllib
+from dataclasses import dataclass
+
+from .formats import BF16, FLOAT_FORMATS, WORKING, BlockFormat, FloatFormat, require_int
+
+__all__ = ["Activation", "Multiplier", "Config", "TILES_IN_FLIGHT", "HEADER_FIXED_WORDS", "RECORD_SCALAR_WORDS"]
+
+TILES_IN_FLIGHT = 4
+"""Tiles that may be between header and last output beat (design contract, section 2, Streaming)."""
+HEADER_FIXED_WORDS = 4
+"""Words of a tile header before the per-lane gamma/beta pairs."""
+RECORD_SCALAR_WORDS = 5
+"""Words of a channel record before the positions: a, b, Rinv, mu, R."""
+
+
+class Activation(enum.IntEnum):
+    """Activation codes of the tile header."""
+
+    IDENTITY = 0
+    RELU = 1
+    RELU6 = 2
+
+
+class Multiplier(enum.Enum):
+    """How a lane multiplies by ``a``."""
+
+    FULL = "full"
+    """An array multiplier of ``a_fraction + 1`` bits."""
+    TWO_DIGIT = "two-digit"
+    """Shift-add: ``a`` rounds to the nearest sum or difference of two powers of two within ``a_fraction`` bits."""
+
+
+def _is_power_of_two(value):
+    return value & (value - 1) == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One normaliser core.
+
+    Parameters
+    ----------
+    name : str
+        Name of the top module and of the generated files: a Verilog identifier.
+    lanes : int
+        Channels normalised side by side, 1 to 32.
+    x_format : FloatFormat
+        Input elements; at most 15 fraction bits.
+    sample_depth : int
+        S, the built sample depth in beats: a multiple of ``chunk_len``, at most 16384.
+    chunk_len : int
+        L, beats of one range chunk: a power of two from 4 to 4096, and at least ``lanes + 3``, so that the
+        extrema of a chunk have left when the next chunk ends.
+    a_fraction : int
+        Fraction bits of the scale a, 1 to 15 (2 to 8 for the two-digit multiplier).
+    b_fraction : int
+        Fraction bits of the shift b, 1 to 15.
+    multiplier : Multiplier
+        How a lane multiplies.
+    storage : FloatFormat or BlockFormat
+        How y is stored. A float format has at most 15 fraction bits and must hold 6.0; the group of a block divides
+        ``lanes``.
+    clock_mhz : float
+        The clock that the generated constraint asks for, in MHz. It changes nothing in the circuit.
+
+    Raises
+    ------
+    ValueError
+        With a message of the form "X must be ..., not Y".
+    """
+
+    name: str = "bnforge"
+    lanes: int = 16
+    x_format: FloatFormat = BF16
+    sample_depth: int = 1024
+    chunk_len: int = 128
+    a_fraction: int = 4
+    b_fraction: int = 6
+    multiplier: Multiplier = Multiplier.FULL
+    storage: FloatFormat | BlockFormat = BlockFormat(16, 8)
+    clock_mhz: float = 100.0
+
+    def __post_init__(self):
+        if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.name):
+            raise ValueError(f"name must be a Verilog identifier, not {self.name!r}")
+        require_int("lanes", self.lanes, 1, 32)
+        if not isinstance(self.x_format, FloatFormat) or self.x_format.fraction_width > 15:
+            raise ValueError(f"x_format must be a float format of at most 15 fraction bits, not {self.x_format}")
+        require_int("chunk_len", self.chunk_len, 4, 4096)
+        if not _is_power_of_two(self.chunk_len):
+            raise ValueError(f"chunk_len must be a power of two, not {self.chunk_len!r}")
+        if self.chunk_len < self.lanes + 3:
+            raise ValueError(f"chunk_len must be at least lanes + 3 = {self.lanes + 3}, not {self.chunk_len!r}")
+        require_int("sample_depth", self.sample_depth, 4, 16384)
+        if self.sample_depth % self.chunk_len:
+            raise ValueError(f"sample_depth must be a multiple of chunk_len = {self.chunk_len}, "
+                             f"not {self.sample_depth!r}")
+        if not isinstance(self.multiplier, Multiplier):
+            raise ValueError(f"multiplier must be a Multiplier, not {self.multiplier!r}")
+        if self.multiplier is Multiplier.TWO_DIGIT:
+            require_int("a_fraction (two-digit multiplier)", self.a_fraction, 2, 8)
+        require_int("a_fraction", self.a_fraction, 1, 15)
+        require_int("b_fraction", self.b_fraction, 1, 15)
+        if isinstance(self.storage, BlockFormat):
+            if self.lanes % self.storage.group:
+                raise ValueError(f"storage group must divide lanes = {self.lanes}, not {self.storage.group!r}")
+        elif not isinstance(self.storage, FloatFormat) or self.storage.fraction_width > 15:
+            raise ValueError(f"storage must be a float format of at most 15 fraction bits or a block format, "
+                             f"not {self.storage}")
+        elif self.storage.code_of_six is None:
+            raise ValueError(f"storage must be a format that holds 6.0, not {self.storage}")
+        if not isinstance(self.clock_mhz, (int, float)) or not 0 < self.clock_mhz < math.inf:
+            raise ValueError(f"clock_mhz must be a positive number, not {self.clock_mhz!r}")
+
+    def replace(self, **changes):
+        """This configuration with ``changes``, checked again."""
+        return dataclasses.replace(self, **changes)
+
+    # Formats that follow.
+
+    @property
+    def a_format(self):
+        return FloatFormat(WORKING.exponent_width, self.a_fraction)
+
+    @property
+    def b_format(self):
+        return FloatFormat(WORKING.exponent_width, self.b_fraction)
+
+    @property
+    def is_block(self):
+        """Whether y is stored as blocks."""
+        return isinstance(self.storage, BlockFormat)
+
+    @property
+    def n_groups(self):
+        """Shared exponents per beat; 0 for float storage."""
+        return self.lanes // self.storage.group if self.is_block else 0
+
+    @property
+    def element_width(self):
+        """Bits of one stored element."""
+        return self.storage.element_width if self.is_block else self.storage.width
+
+    # Shapes of the streams (docs/interfaces.md).
+
+    @property
+    def n_chunks(self):
+        """Chunks that fit in the built sample: S / L, the pairs of positions in a record."""
+        return self.sample_depth // self.chunk_len
+
+    @property
+    def sample_len_width(self):
+        return self.sample_depth.bit_length()
+
+    @property
+    def position_width(self):
+        """Bits of a chunk-relative position."""
+        return self.chunk_len.bit_length() - 1
+
+    @property
+    def header_words(self):
+        """32-bit words of a tile header."""
+        return HEADER_FIXED_WORDS + 2 * self.lanes
+
+    @property
+    def positions_per_word(self):
+        """Argmax/argmin pairs in a 32-bit record word: 2 of 8+8 bits up to L = 256, else 1 of 16+16 bits."""
+        return 2 if self.position_width <= 8 else 1
+
+    @property
+    def record_words(self):
+        """32-bit words of one channel record."""
+        return RECORD_SCALAR_WORDS + -(-self.n_chunks // self.positions_per_word)
+
+    # Files.
+
+    def to_dict(self):
+        """Plain data that :meth:`from_dict` reads back; the form of a TOML configuration."""
+        def plain(value):
+            if isinstance(value, enum.Enum):
+                return value.value
+            return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+
+        return {field.name: plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+    @classmethod
+    def from_dict(cls, data):
+        """Configuration from plain data; omitted parameters keep their defaults.
+
+        Raises
+        ------
+        ValueError
+            For an unknown parameter, or a value that is not allowed.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for key in data:
+            if key not in known:
+                raise ValueError(f"parameter must be one of {', '.join(known)}, not {key!r}")
+        values = dict(data)
+        for key in ("x_format", "storage"):
+            if key in values:
+                values[key] = _format_from(key, values[key])
+        if "multiplier" in values:
+            try:
+                values["multiplier"] = Multiplier(values["multiplier"])
+            except ValueError:
+                choices = " or ".join(repr(choice.value) for choice in Multiplier)
+                raise ValueError(f"multiplier must be {choices}, not {values['multiplier']!r}") from None
+        return cls(**values)
+
+    @classmethod
+    def from_toml(cls, path):
+        """Configuration from a TOML file.
+
+        Raises
+        ------
+        ValueError
+            For a file that is not TOML, and as :meth:`from_dict`.
+        OSError
+            For a file that cannot be read.
+        """
+        with open(path, "rb") as file:
+            try:
+                data = tomllib.load(file)
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+                raise ValueError(f"configuration file must be TOML: {error}") from None
+        return cls.from_dict(data)
+
+
+def _format_from(key, value):
+    """A format from its name or from a table of its parameters."""
+    if isinstance(value, str):
+        if value not in FLOAT_FORMATS:
+            raise ValueError(f"{key} must be one of {', '.join(FLOAT_FORMATS)} or a table, not {value!r}")
+        return FLOAT_FORMATS[value]
+    if not isinstance(value, dict):
+        raise ValueError(f"{key} must be a format name or a table, not {value!r}")
+    kind = BlockFormat if "element_width" in value else FloatFormat
+    known = {field.name: field.default is dataclasses.MISSING for field in dataclasses.fields(kind)}
+    for name in value:
+        if name not in known:
+            raise ValueError(f"{key} must have only {', '.join(known)}, not {name!r}")
+    for name, required in known.items():
+        if required and name not in value:
+            raise ValueError(f"{key} must have {name}, not only {', '.join(value) or 'an empty table'}")
+    return kind(**value)
