@@ -1,0 +1,42 @@
+# Recipes are one command each; the logic is in Python. `make help` lists them.
+
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/.installed
+SEED    ?= 2026
+
+.DEFAULT_GOAL := all
+.PHONY: all setup test soak bench baseline refusals clean help
+
+all: $(STAMP)  ## generate the default core, run real activations through it, count its gates, print one table
+	@$(BIN)/bnforge demo -o build
+
+setup: $(STAMP)  ## only the virtual environment in .venv
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+test: $(STAMP)  ## all tests, two at a time; SEED=n for other random stimulus
+	$(BIN)/python -m pytest -n 2 --seed $(SEED)
+
+soak: $(STAMP)  ## the full product of the coverage space until 10^8 elements are compared; resumes where it stopped
+	$(BIN)/python -m bnforge_sim.soak
+
+bench: $(STAMP)  ## speed of the numpy model, elements per second on one core
+	$(BIN)/python -m bnforge_model.bench
+
+baseline: $(STAMP)  ## measure docs/baseline_area.json again, and the tables in README.md
+	$(BIN)/python -m bnforge.baseline docs/baseline_area.json
+	$(BIN)/python docs/figures.py
+
+refusals: $(STAMP)  ## every refused parameter and every refused use of the command, with its message
+	$(BIN)/python -m tests.refusals
+
+clean:  ## remove what was generated; the virtual environment stays
+	rm -rf build .pytest_cache
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

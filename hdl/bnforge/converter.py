@@ -1,0 +1,140 @@
+"""Storage converters: working-format values to stored codes, with the active-code rule (docs/arithmetic.md)."""
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .arith import comb, decode, shift_right_sticky
+from .config import Activation
+from .formats import WORKING
+from .rounding import round_to
+
+__all__ = ["BlockConverter", "BlockElement", "FloatConverter"]
+
+
+class FloatConverter(wiring.Component):
+    """One element to a float format.
+
+    Latency: 1 cycle.
+
+    Members
+    -------
+    i_y, i_activation : working-format code
+    o_element : stored code
+    o_saturated : the rounding saturated
+    """
+
+    latency = 1
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({"i_y": In(WORKING.width), "i_activation": In(Activation),
+                          "o_element": Out(config.storage.width), "o_saturated": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        fmt = self.config.storage
+        y = decode(m, WORKING, self.i_y, name="y")
+        code, saturated = round_to(m, fmt, y, name="stored")
+        active = self.i_activation != Activation.IDENTITY
+        lost = comb(m, active & ~y.is_zero & ~code[:-1].any(), "lost")
+        filled = comb(m, (self.i_activation == Activation.RELU6) & (code >= fmt.code_of_six) &
+                      (self.i_y < WORKING.code_of_six), "filled")
+        m.d.sync += [self.o_element.eq(Mux(lost, fmt.min_code, Mux(filled, fmt.code_of_six - 1, code))),
+                     self.o_saturated.eq(saturated)]
+        return m
+
+
+class BlockElement(wiring.Component):
+    """One element of a block, once the block's exponent is known.
+
+    Latency: 1 cycle.
+
+    Members
+    -------
+    i_y, i_activation : working-format code
+    i_reference : exponent of the block, in the working format's bias
+    o_element : two's complement, or unsigned where the format drops the sign
+    """
+
+    latency = 1
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({"i_y": In(WORKING.width), "i_activation": In(Activation),
+                          "i_reference": In(WORKING.exponent_width), "o_element": Out(config.element_width)})
+
+    def elaborate(self, platform):
+        m = Module()
+        fmt = self.config.storage
+        y = decode(m, WORKING, self.i_y, name="y")
+        distance = comb(m, self.i_reference - self.i_y[WORKING.fraction_width:-1], "distance")
+        beyond = comb(m, distance[-1], "beyond")  # the block's exponent was clamped
+
+        keep = fmt.fraction_width + 1
+        low = WORKING.significand_width - keep - 1
+        kept, sticky = shift_right_sticky(m, y.sig[low:], distance.as_unsigned()[:-1], name="element")
+        kept_lsb, guard = kept[1], kept[0]
+        up = comb(m, guard & (sticky | y.sig[:low].any() | kept_lsb), "up")
+        rounded = comb(m, kept[1:] + up, "rounded")
+        full = comb(m, rounded[keep] | beyond, "full")
+        lost = comb(m, (self.i_activation != Activation.IDENTITY) & ~rounded.any() & ~y.is_zero, "lost")
+        # Only a value below 6 can round up to it: 6 itself is exact, and relu6 leaves nothing above.
+        filled = comb(m, (self.i_activation == Activation.RELU6) & (self.i_reference == WORKING.bias + 2) & up &
+                      (rounded == fmt.six_element), "filled")
+        magnitude = comb(m, Mux(y.is_zero, 0, Mux(full, fmt.max_element, Mux(filled, fmt.six_element - 1,
+                                                                             rounded[:keep] | lost))), "magnitude")
+        m.d.sync += self.o_element.eq(Mux(y.sign, -magnitude, magnitude) if fmt.signed else magnitude)
+        return m
+
+
+class BlockConverter(wiring.Component):
+    """One group of lanes to a block: the shared exponent, then the elements.
+
+    Latency: 2 cycles. One block per cycle.
+
+    Members
+    -------
+    i_y, i_activation : working-format codes of the group
+    o_elements, o_exponent : the block
+    o_saturated : the exponent was above the range
+    """
+
+    latency = 2
+
+    def __init__(self, config):
+        self.config = config
+        fmt = config.storage
+        super().__init__({"i_y": In(WORKING.width).array(fmt.group), "i_activation": In(Activation),
+                          "o_elements": Out(config.element_width).array(fmt.group),
+                          "o_exponent": Out(fmt.exponent_width), "o_saturated": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        fmt = self.config.storage
+        fields = [y[WORKING.fraction_width:-1] for y in self.i_y]
+        level = 0
+        while len(fields) > 1:
+            level += 1
+            pairs = [fields[i:i + 2] for i in range(0, len(fields), 2)]
+            fields = [comb(m, Mux(pair[0] > pair[1], *pair), f"max{level}_{i}") if len(pair) == 2 else pair[0]
+                      for i, pair in enumerate(pairs)]
+        greatest = fields[0]
+        shift = WORKING.bias - fmt.bias  # exponent code of the block = field - shift
+        low, high = shift, shift + fmt.max_exponent_code
+        over = comb(m, greatest > high, "over")
+        reference = comb(m, Mux(over, high, Mux(greatest < low, low, greatest)), "reference")
+        code = comb(m, Mux(greatest == 0, 0, reference - shift), "code")
+
+        s1_activation = Signal(Activation, reset_less=True)
+        s1_reference = Signal(WORKING.exponent_width, reset_less=True)
+        s1_code, s1_over = Signal(fmt.exponent_width, reset_less=True), Signal(reset_less=True)
+        m.d.sync += [s1_activation.eq(self.i_activation), s1_reference.eq(reference), s1_code.eq(code),
+                     s1_over.eq(over), self.o_exponent.eq(s1_code), self.o_saturated.eq(s1_over)]
+        for i, y in enumerate(self.i_y):
+            held = Signal(WORKING.width, name=f"y{i}_q", reset_less=True)
+            m.d.sync += held.eq(y)
+            m.submodules[f"element{i}"] = element = BlockElement(self.config)
+            m.d.comb += [element.i_y.eq(held), element.i_activation.eq(s1_activation),
+                         element.i_reference.eq(s1_reference), self.o_elements[i].eq(element.o_element)]
+        return m

@@ -1,0 +1,118 @@
+"""Range unit: drains the extrema of a chunk lane by lane, and adds up the ranges of each lane."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from .arith import Unpacked, add, comb, decode, exponent_range, exponent_shape, normalise
+from .statistics import code_of, extrema_layout
+from .streams import lane_width
+
+__all__ = ["RangeUnit", "SUM_WIDTH", "range_sum_layout", "position_layout"]
+
+SUM_WIDTH = 24
+"""Significant bits that a sum keeps when it leaves its accumulator, and that the sum of ranges keeps."""
+
+
+def range_sum_layout(config):
+    """Sum of the ranges of one lane: normalised, never negative."""
+    low, high = exponent_range(config.x_format)
+    exponent = exponent_shape(low - config.x_format.fraction_width, high + 2 + config.n_chunks.bit_length())
+    return data.StructLayout({"sig": SUM_WIDTH, "exponent": exponent})
+
+
+def position_layout(config):
+    """One pair of positions on its way to the records."""
+    return data.StructLayout({
+        "tile": 2, "lane": lane_width(config), "chunk": range(max(2, config.n_chunks)),
+        "argmax": config.position_width, "argmin": config.position_width})
+
+
+class RangeUnit(wiring.Component):
+    """``sum_j (max_j - min_j)`` per lane, each difference and each partial sum truncated to 24 significant bits.
+
+    After ``i_load`` it takes one lane per cycle from the snapshot chain, so a new chunk may end ``lanes`` cycles later.
+
+    Latency: the sum of lane i can be read from cycle ``i + 5`` after ``i_load`` on.
+
+    Members
+    -------
+    i_load : a chunk ends; with it ``i_chunk``, ``i_tile`` (tile number modulo 4)
+    i_extrema, o_shift : snapshot of lane 0; move the chain on
+    o_busy : the chain still holds more than the lane that leaves now
+    o_position_valid, o_position : positions for the record
+    i_read_parity, i_read_lane : what to read (tile number modulo 2)
+    o_sum : the sum of ranges, one cycle later
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "i_load": In(1), "i_chunk": In(range(max(2, config.n_chunks))), "i_tile": In(2),
+            "i_extrema": In(extrema_layout(config)), "o_shift": Out(1), "o_busy": Out(1),
+            "o_position_valid": Out(1), "o_position": Out(position_layout(config)),
+            "i_read_parity": In(1), "i_read_lane": In(lane_width(config)), "o_sum": Out(range_sum_layout(config))})
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        remaining = Signal(range(config.lanes + 1))
+        lane = Signal(lane_width(config))
+        chunk, tile = Signal.like(self.i_chunk), Signal(2)
+        m.d.comb += [self.o_shift.eq(remaining != 0), self.o_busy.eq(remaining > 1)]
+        with m.If(self.o_shift):
+            m.d.sync += [remaining.eq(remaining - 1), lane.eq(lane + 1)]
+        with m.If(self.i_load):
+            m.d.sync += [remaining.eq(config.lanes), lane.eq(0), chunk.eq(self.i_chunk), tile.eq(self.i_tile)]
+        position = self.o_position
+        m.d.comb += [
+            self.o_position_valid.eq(self.o_shift), position.tile.eq(tile), position.lane.eq(lane),
+            position.chunk.eq(chunk), position.argmax.eq(self.i_extrema.argmax),
+            position.argmin.eq(self.i_extrema.argmin)]
+
+        # Stage 1: the exact difference.
+        fmt = config.x_format
+        greatest = decode(m, fmt, code_of(self.i_extrema.max), name="max")
+        least = decode(m, fmt, code_of(self.i_extrema.min), name="min")
+        least = Unpacked(~least.sign, least.exponent, least.sig)
+        difference = add(m, greatest, least, SUM_WIDTH, name="range")
+        s1 = _Stage(m, 1, self.o_shift, lane, chunk == 0, tile[0])
+        s1_sig, s1_exponent = _register(m, difference.sig, "s1_sig"), _register(m, difference.exponent, "s1_exponent")
+
+        # Stage 2: normalise and truncate; the sum so far is being read.
+        sums = range_sum_layout(config)
+        sig, shift = normalise(m, s1_sig, name="range")
+        s2 = _Stage(m, 2, s1.valid, s1.lane, s1.is_first, s1.parity)
+        s2_sig = _register(m, sig[len(sig) - SUM_WIDTH:], "s2_sig")
+        s2_exponent = _register(m, s1_exponent - shift, "s2_exponent")
+
+        # Stage 3: add and write back.
+        m.submodules.sums = mem = memory.Memory(shape=sums, depth=2 << lane_width(config), init=[])
+        write, own, other = mem.write_port(), mem.read_port(), mem.read_port()
+        m.d.comb += own.addr.eq(Cat(s1.lane, s1.parity))
+        so_far = Unpacked(Const(0, 1), own.data.exponent, comb(m, own.data.sig & (~s2.is_first).replicate(SUM_WIDTH),
+                                                               "so_far"))
+        total = add(m, so_far, Unpacked(Const(0, 1), s2_exponent, s2_sig), SUM_WIDTH, name="total")
+        sig, shift = normalise(m, total.sig, name="total", limit=1)
+        m.d.comb += [
+            write.en.eq(s2.valid), write.addr.eq(Cat(s2.lane, s2.parity)),
+            write.data.sig.eq(sig[len(sig) - SUM_WIDTH:]), write.data.exponent.eq(total.exponent - shift),
+            other.addr.eq(Cat(self.i_read_lane, self.i_read_parity)), self.o_sum.eq(other.data)]
+        return m
+
+
+class _Stage:
+    """What accompanies a lane through the pipeline, registered."""
+
+    def __init__(self, m, number, valid, lane, is_first, parity):
+        self.valid = Signal(name=f"s{number}_valid")
+        self.lane = Signal(len(lane), name=f"s{number}_lane", reset_less=True)
+        self.is_first = Signal(name=f"s{number}_is_first", reset_less=True)
+        self.parity = Signal(name=f"s{number}_parity", reset_less=True)
+        m.d.sync += [self.valid.eq(valid), self.lane.eq(lane), self.is_first.eq(is_first), self.parity.eq(parity)]
+
+
+def _register(m, value, name):
+    register = Signal(value.shape(), name=name, reset_less=True)
+    m.d.sync += register.eq(value)
+    return register

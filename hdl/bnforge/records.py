@@ -1,0 +1,133 @@
+"""Record unit: collects what constant extraction and range unit know of a channel, and streams it as 32-bit words."""
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .arith import comb
+from .config import RECORD_SCALAR_WORDS
+from .constants import scalar_write_layout
+from .formats import WORKING
+from .ranges import position_layout
+from .streams import lane_width
+
+__all__ = ["RecordUnit"]
+
+_WORD = 32
+
+
+class RecordUnit(wiring.Component):
+    """Channel records of docs/interfaces.md, tile after tile.
+
+    Scalars have two slots, used in turn; positions four, since a later tile may already be sampled. One word per cycle, and one cycle for
+    each disabled lane that is skipped.
+
+    Latency: first word 2 cycles after ``i_done``.
+
+    Members
+    -------
+    i_slot, i_a, i_b, i_rinv, i_mu, i_r : scalars to store
+    i_position_valid, i_position : positions to store
+    i_done, i_mask, i_n_chunks, i_frozen : strobe, the scalars of a tile are complete; and what else its records need
+    o_free : a slot is free
+    o : words and ``last``
+    """
+
+    def __init__(self, config):
+        self.config = config
+        a, b, working = (scalar_write_layout(config, width) for width in (
+            config.a_format.width, config.b_format.width, WORKING.width))
+        super().__init__({
+            "i_slot": In(1), "i_a": In(a), "i_b": In(b), "i_rinv": In(working), "i_mu": In(working), "i_r": In(working),
+            "i_position_valid": In(1), "i_position": In(position_layout(config)),
+            "i_done": In(1), "i_mask": In(config.lanes), "i_n_chunks": In(range(config.n_chunks + 1)),
+            "i_frozen": In(1), "o_free": Out(1),
+            "o": Out(stream.Signature(data.StructLayout({"data": _WORD, "last": 1})))})
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        info = data.StructLayout({"mask": config.lanes, "n_chunks": range(config.n_chunks + 1), "frozen": 1})
+        tiles = Array(Signal(info, name=f"tile{slot}", reset_less=True) for slot in range(2))
+        pending = Signal(range(3))
+        tile = Signal(2)  # tile number modulo 4, in step with the input stage
+        slot = tile[0]
+        lane, word = Signal(lane_width(config)), Signal(range(config.record_words))
+        busy = Signal()
+        todo = Signal(config.lanes, reset_less=True)  # enabled lanes from ``lane`` on
+        advance = comb(m, ~self.o.valid | self.o.ready, "advance")
+        enabled = comb(m, busy & todo[0], "enabled")
+        fetch = comb(m, enabled & advance, "fetch")
+        lane_end = comb(m, word == config.record_words - 1, "lane_end")
+        tile_end = comb(m, fetch & lane_end & ~todo[1:].any(), "tile_end")
+
+        m.d.comb += self.o_free.eq(~pending[1])
+        m.d.sync += pending.eq(pending + self.i_done - tile_end)
+        with m.If(self.i_done):
+            m.d.sync += tiles[self.i_slot].eq(Cat(self.i_mask, self.i_n_chunks, self.i_frozen))
+        with m.If(~busy & (pending != 0)):
+            m.d.sync += [busy.eq(1), todo.eq(tiles[slot].mask), lane.eq(0), word.eq(0)]
+        with m.If(fetch):
+            m.d.sync += word.eq(Mux(lane_end, 0, word + 1))
+        with m.If((fetch & lane_end) | (busy & ~todo[0])):
+            m.d.sync += [lane.eq(lane + 1), todo.eq(todo >> 1)]
+        with m.If(tile_end):
+            m.d.sync += [busy.eq(0), tile.eq(tile + 1)]
+
+        last = Signal(reset_less=True)
+        with m.If(advance):
+            m.d.sync += self.o.valid.eq(enabled)
+        with m.If(fetch):
+            m.d.sync += last.eq(tile_end)
+        m.d.comb += self.o.payload.last.eq(last)
+        words = [*self._scalars(m, fetch, lane, slot, tiles[slot].frozen),
+                 self._positions(m, fetch, lane, tile, word, tiles[slot])]
+        select = Signal(range(len(words)), reset_less=True)
+        with m.If(fetch):
+            m.d.sync += select.eq(Mux(word < RECORD_SCALAR_WORDS, word, RECORD_SCALAR_WORDS))
+        m.d.comb += self.o.payload.data.eq(Array(words)[select])
+        return m
+
+    def _scalars(self, m, fetch, lane, slot, frozen):
+        """Words 0 to 4, one cycle after ``fetch``."""
+        hide = Signal(reset_less=True)
+        with m.If(fetch):
+            m.d.sync += hide.eq(frozen)
+        words = []
+        for name, port in (("a", self.i_a), ("b", self.i_b), ("rinv", self.i_rinv), ("mu", self.i_mu),
+                           ("r", self.i_r)):
+            width = len(port.code)
+            m.submodules[name] = mem = memory.Memory(shape=width, depth=2 << lane_width(self.config), init=[])
+            write, read = mem.write_port(), mem.read_port()
+            m.d.comb += [write.en.eq(port.valid), write.addr.eq(Cat(port.lane, self.i_slot)), write.data.eq(port.code),
+                         read.en.eq(fetch), read.addr.eq(Cat(lane, slot))]
+            code = read.data if name in ("a", "b") else Mux(hide, 0, read.data)
+            words.append(comb(m, Cat(Const(0, _WORD - width), code), f"word_{name}"))
+        return words
+
+    def _positions(self, m, fetch, lane, tile, word, info):
+        """The position word, one cycle after ``fetch``; chunks that the tile does not have read 0."""
+        config = self.config
+        per_word, n_words = config.positions_per_word, config.record_words - RECORD_SCALAR_WORDS
+        field = _WORD // per_word // 2
+        pair = data.StructLayout({"argmax": config.position_width, "argmin": config.position_width})
+        n_word_bits = (n_words - 1).bit_length()
+        chunk_bits = per_word - 1  # of a chunk's number, those that tell its place in the word
+        m.submodules.positions = mem = memory.Memory(
+            shape=data.ArrayLayout(pair, per_word), depth=1 << (2 + lane_width(config) + n_word_bits), init=[])
+        write, read = mem.write_port(granularity=1), mem.read_port()
+        at = self.i_position
+        place = at.chunk[:chunk_bits]
+        m.d.comb += [
+            write.addr.eq(Cat(at.chunk[chunk_bits:][:n_word_bits], at.lane, at.tile)),
+            read.en.eq(fetch), read.addr.eq(Cat((word - RECORD_SCALAR_WORDS)[:n_word_bits], lane, tile))]
+        fields = []
+        for i in range(per_word):
+            present = Signal(name=f"present{i}", reset_less=True)
+            with m.If(fetch):
+                m.d.sync += present.eq(~info.frozen & ((word - RECORD_SCALAR_WORDS) * per_word + i < info.n_chunks))
+            m.d.comb += [write.en[i].eq(self.i_position_valid & (place == i)),
+                         write.data[i].argmax.eq(at.argmax), write.data[i].argmin.eq(at.argmin)]
+            for position in (read.data[i].argmax, read.data[i].argmin):
+                fields += [Mux(present, position, 0), Const(0, field - config.position_width)]
+        return comb(m, Cat(fields), "word_positions")

@@ -1,0 +1,8 @@
+"""The bit-exact numpy model of the normaliser core, and its float64 reference. Needs numpy alone."""
+
+from .blocks import Encoded
+from .core import default_c, default_eps, expected_range, forward, forward_codes, tile_slices
+from .result import Flags, ForwardResult, Records
+
+__all__ = ["forward", "forward_codes", "ForwardResult", "Encoded", "Records", "Flags", "expected_range", "default_c",
+           "default_eps", "tile_slices"]

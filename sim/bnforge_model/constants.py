@@ -1,0 +1,122 @@
+"""The constants of a tile in numpy: from statistics and header to a and b (docs/arithmetic.md, "Constants").
+
+Why float64 is enough for the quotients: N/D and a midpoint m of P + 1 bits differ by |N - m·D| / D, where m·D is an integer
+of P + 1 + bits(D) bits in the unit of N or finer, so that they are equal or differ by 2^-(P + 1 + bits(D)) of their
+value. For 1/D that is 2^-(17 + 32), for gamma·Rinv/C (its product of 32 bits is exact) 2^-(17 + 16): rounding to 53
+bits first reaches no midpoint.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bnforge.config import Multiplier
+from bnforge.formats import FP32, WORKING
+
+from .floats import add_odd, add_toward_zero, decode, round_scale, round_to, sanitise, truncate
+from .statistics import chunk_shape
+
+__all__ = ["Header", "Constants", "read_header", "constants", "frozen_constants"]
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """Header values as the constants use them: sanitised and narrowed, with the flags that doing so raised.
+
+    Attributes
+    ----------
+    gamma, beta : float64 (channels,)
+        In the working format; in frozen mode a and b, in their formats.
+    c, eps : float
+    nan, infinity, saturated : bool (channels,)
+        Flags of C and eps count in every channel; those of frozen tiles are not read.
+    """
+
+    gamma: np.ndarray
+    beta: np.ndarray
+    c: float
+    eps: float
+    nan: np.ndarray
+    infinity: np.ndarray
+    saturated: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Constants:
+    """Per channel, float64 (channels,): values of the working format, of a's and of b's; and a saturated mask."""
+
+    a: np.ndarray
+    b: np.ndarray
+    rinv: np.ndarray
+    mu: np.ndarray
+    r: np.ndarray
+    saturated: np.ndarray
+
+
+def fp32_code(value):
+    """fp32 codes of numbers."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.asarray(value, np.float64 if np.asarray(value).dtype != np.float32 else None) \
+            .astype(np.float32).view(np.uint32)
+
+
+def fp32_value(value):
+    """A header number as the core reads it, before it is narrowed."""
+    return decode(FP32, fp32_code(value))
+
+
+def _narrow(value, rounder):
+    values, nan, infinity = sanitise(FP32, fp32_code(value))
+    values, saturated = rounder(values)
+    return values, nan, infinity, saturated
+
+
+def _round_a(config, values):
+    return round_scale(config.a_format, values, config.multiplier is Multiplier.TWO_DIGIT)
+
+
+def _round_w(values):
+    return round_to(WORKING, values)
+
+
+def read_header(config, gamma, beta, c, eps, frozen):
+    """The header's numbers, narrowed; see :class:`Header`."""
+    fields = [_narrow(gamma, (lambda v: _round_a(config, v)) if frozen else _round_w),
+              _narrow(beta, (lambda v: round_to(config.b_format, v)) if frozen else _round_w)]
+    if not frozen:
+        fields += [_narrow([c], _round_w), _narrow([eps], _round_w)]
+    values = [field[0] for field in fields]
+    nan, infinity, saturated = (np.logical_or.reduce(np.broadcast_arrays(*(field[i] for field in fields)))
+                                for i in (1, 2, 3))
+    scalars = (1.0, 0.0) if frozen else (float(values[2][0]), float(values[3][0]))
+    return Header(values[0], values[1], *scalars, nan, infinity, saturated)
+
+
+def constants(config, header, statistics, sample_len):
+    """a, b, Rinv, mu and R of a normal tile.
+
+    Products are exact in float64: 24 x 16 and 16 x 16 bits.
+
+    Parameters
+    ----------
+    config : Config
+    header : Header
+    statistics : SampleStatistics
+    sample_len : int
+        S_eff.
+    """
+    n_chunks, _ = chunk_shape(config, sample_len)
+    mu, mu_saturated = _round_w(statistics.total * _round_w(1 / sample_len)[0])
+    r, r_saturated = _round_w(statistics.range_total * _round_w(1 / n_chunks)[0])
+    flat = r == 0
+    divisor = truncate(add_toward_zero(r, np.full_like(r, header.eps)), 32)
+    rinv, rinv_saturated = _round_w(np.where(flat, 0.0, 1 / np.where(flat, 1.0, divisor)))
+    a, a_saturated = _round_a(config, header.gamma * rinv / header.c)
+    b, b_saturated = round_to(config.b_format, add_odd(header.beta, -(mu * a)))
+    return Constants(a, b, rinv, mu, r, mu_saturated | r_saturated | rinv_saturated | a_saturated | b_saturated)
+
+
+def frozen_constants(header):
+    """a and b as loaded, the statistics 0."""
+    zero = np.zeros_like(header.gamma)
+    return Constants(header.gamma, header.beta, zero, zero, zero, np.zeros(zero.shape, bool))

@@ -1,0 +1,250 @@
+"""The forward pass of the core in numpy."""
+
+import functools
+import math
+
+import numpy as np
+
+from bnforge.config import Activation, Config
+from bnforge.formats import WORKING
+
+from .blocks import Encoded, element_dtype, encode_blocks, encode_floats
+from .constants import constants, fp32_value, frozen_constants, read_header
+from .floats import add_odd, max_value, min_value, round_significand, round_to
+from .inputs import CodeInput, FloatInput
+from .result import Flags, ForwardResult, Records
+from .statistics import SampleStatistics, sample_statistics
+
+__all__ = ["forward", "forward_codes", "expected_range", "default_c", "default_eps", "tile_slices"]
+
+_BLOCK = 1 << 15
+"""Elements normalised at a time: what fits in a second-level cache with its temporaries."""
+
+
+@functools.cache
+def expected_range(count):
+    """d2: the expected range of ``count`` standard normal numbers.
+
+    d2(k) = ∫ 1 - Phi(t)^k - (1 - Phi(t))^k dt (Tippett 1925), by the trapezoidal rule, which converges faster than
+    any power of the step for such integrands. d2(1) = 0.
+    """
+    t = np.linspace(-12, 12, 2401)
+    phi = np.array([math.erfc(-v / math.sqrt(2)) / 2 for v in t])
+    tail = np.array([math.erfc(v / math.sqrt(2)) / 2 for v in t])
+    return float(np.sum(1 - phi ** count - tail ** count) * (t[1] - t[0]))
+
+
+def default_c(config, n, sample_len=None):
+    """C = 1/d2(elements of a chunk); a chunk of one element, whose range is 0 for any C, counts as two."""
+    length = min(config.chunk_len, n if sample_len is None else min(n, sample_len))
+    return 1 / expected_range(max(2, length))
+
+
+def default_eps(c):
+    """eps = sqrt(1e-5)/C: the usual 1e-5 of a variance, in units of the range."""
+    return math.sqrt(1e-5) / c
+
+
+def tile_slices(config, channels):
+    """The channels of each tile, as slices; the last may be short."""
+    return [slice(first, min(first + config.lanes, channels)) for first in range(0, channels, config.lanes)]
+
+
+def forward(config, x, gamma, beta, *, activation=Activation.RELU, sample_len=None, c=None, eps=None, frozen=False,
+            mask=None):
+    """Normalise as the core does, bit for bit (docs/arithmetic.md).
+
+    y = act(a·x + b) per channel, with a and b from the first ``sample_len`` rows; channels are served in tiles of
+    ``config.lanes``.
+
+    Parameters
+    ----------
+    config : Config
+    x : array of float16, float32 or float64, (n, channels)
+        In stream order, n >= 1. Rounded to ``config.x_format`` first, saturating; the core itself sees codes.
+    gamma, beta : arrays of real numbers, (channels,)
+        Sent as fp32. In frozen mode a and b.
+    activation : Activation
+    sample_len : int
+        1 ... ``config.sample_depth``; default min(n, ``config.sample_depth``).
+    c, eps : float
+        Sent as fp32, C > 0 and eps >= 0; default :func:`default_c` and :func:`default_eps`.
+    frozen : bool
+        Use gamma and beta as a and b, take no statistics.
+    mask : array of bool, (channels,)
+        Enabled channels, at least one in each tile; default all.
+
+    Returns
+    -------
+    ForwardResult
+
+    Raises
+    ------
+    ValueError
+        "X must be ..., not Y", for what the core would refuse and for shapes that do not fit.
+    """
+    x = np.asarray(x)
+    if x.dtype not in (np.float16, np.float32, np.float64):
+        raise ValueError(f"x must be an array of float16, float32 or float64, not {x.dtype}")
+    _check_shape("x", x)
+    return _forward(config, FloatInput(config.x_format, x), gamma, beta, activation, sample_len, c, eps, frozen, mask)
+
+
+def forward_codes(config, x_codes, gamma, beta, *, activation=Activation.RELU, sample_len=None, c=None, eps=None,
+                  frozen=False, mask=None):
+    """:func:`forward` with x as codes of ``config.x_format``: integers (n, channels), NaN and infinity allowed."""
+    codes = np.asarray(x_codes)
+    if codes.dtype.kind not in "iu":
+        raise ValueError(f"x_codes must be an array of integers, not {codes.dtype}")
+    _check_shape("x_codes", codes)
+    if codes.min() < 0 or codes.max() >> config.x_format.width:
+        raise ValueError(f"x_codes must be codes of {config.x_format.width} bits, not {codes.min()} ... {codes.max()}")
+    return _forward(config, CodeInput(config.x_format, codes), gamma, beta, activation, sample_len, c, eps, frozen,
+                    mask)
+
+
+def _check_shape(name, array):
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"{name} must be of shape (n, channels) with n, channels >= 1, not {array.shape}")
+
+
+def _vector(name, value, channels):
+    value = np.asarray(value)
+    if value.dtype.kind not in "iuf":
+        raise ValueError(f"{name} must be an array of real numbers, not {value.dtype}")
+    if value.shape != (channels,):
+        raise ValueError(f"{name} must be of shape {(channels,)}, not {value.shape}")
+    return value
+
+
+def check_header(config, *, activation, sample_len, c, eps, frozen):
+    """Refuse what the core refuses in a header; returns the activation.
+
+    Raises
+    ------
+    ValueError
+        "X must be ..., not Y".
+    """
+    if not isinstance(config, Config):
+        raise ValueError(f"config must be a Config, not {config!r}")
+    if activation not in list(Activation):
+        raise ValueError(f"activation must be an Activation, not {activation!r}")
+    if activation == Activation.IDENTITY and config.is_block and not config.storage.signed:
+        raise ValueError("activation must be RELU or RELU6 with unsigned blocks, not IDENTITY")
+    if not isinstance(frozen, (bool, np.bool_)):
+        raise ValueError(f"frozen must be true or false, not {frozen!r}")
+    if frozen:
+        return Activation(activation)
+    if not isinstance(sample_len, (int, np.integer)) or not 1 <= sample_len <= config.sample_depth:
+        raise ValueError(f"sample_len must be an integer from 1 to {config.sample_depth}, not {sample_len!r}")
+    if not fp32_value(c) > 0:
+        raise ValueError(f"c must be a positive fp32 number, not {c!r}")
+    if not fp32_value(eps) >= 0:
+        raise ValueError(f"eps must not be negative, not {eps!r}")
+    return Activation(activation)
+
+
+def check_mask(config, mask, channels):
+    """The lane mask as an array of bool (channels,)."""
+    if mask is None:
+        return np.ones(channels, bool)
+    mask = np.asarray(mask)
+    if mask.dtype != bool or mask.shape != (channels,):
+        raise ValueError(f"mask must be an array of bool of shape {(channels,)}, not {mask.dtype} {mask.shape}")
+    for tile in tile_slices(config, channels):
+        if not mask[tile].any():
+            raise ValueError(f"mask must enable a channel of every tile, not none of {tile.start} ... {tile.stop - 1}")
+    return mask
+
+
+def _forward(config, source, gamma, beta, activation, sample_len, c, eps, frozen, mask):
+    n, channels = source.shape
+    sample_len = min(n, config.sample_depth) if sample_len is None else sample_len
+    c = default_c(config, n, sample_len) if c is None else c
+    eps = default_eps(c) if eps is None else eps
+    activation = check_header(config, activation=activation, sample_len=sample_len, c=c, eps=eps, frozen=frozen)
+    gamma, beta = _vector("gamma", gamma, channels), _vector("beta", beta, channels)
+    mask = check_mask(config, mask, channels)
+    header = read_header(config, gamma, beta, c, eps, frozen)
+    effective = min(n, sample_len)
+    if frozen:
+        sample = None
+        statistics = SampleStatistics(None, None, *np.zeros((2, channels, 0), np.int64))
+        tile = frozen_constants(header)
+    else:
+        sample = source.rows(0, effective)
+        statistics = sample_statistics(config, sample)
+        tile = constants(config, header, statistics, effective)
+    a, b, rinv, mu, r = (np.where(mask, value, 0.0) for value in (tile.a, tile.b, tile.rinv, tile.mu, tile.r))
+    y, encoded, saturated = _normalise(config, source, sample, a, b, activation)
+    saturated = saturated | header.saturated | tile.saturated
+    flags = [Flags.NAN * (source.nan | header.nan) | Flags.INFINITY * (source.infinity | header.infinity)
+             | Flags.SATURATED * saturated]
+    flags = np.where(mask, flags[0], 0)
+    tile_flags = tuple(Flags(int(np.bitwise_or.reduce(flags[part]))) for part in tile_slices(config, channels))
+    positions = [np.pad(np.where(mask[:, None], array, 0), ((0, 0), (0, config.n_chunks - array.shape[1])))
+                 for array in (statistics.argmax, statistics.argmin)]
+    return ForwardResult(y, encoded, Records(a, b, rinv, mu, r, *positions), functools.reduce(Flags.__or__, tile_flags),
+                         tile_flags, int(sample_len), float(c), float(eps))
+
+
+def _normalise(config, source, sample, a, b, activation):
+    """y, its encoding, and per channel whether a rounding of y or of storage saturated."""
+    n, channels = source.shape
+    width = -(-channels // config.lanes) * config.lanes
+    padded = np.zeros((2, width))
+    padded[:, :channels] = a, b
+    y = np.empty((n, channels))
+    elements = np.empty((n, channels), element_dtype(config.storage))
+    exponents = None
+    if config.is_block:
+        exponents = np.empty((n, width // config.storage.group), np.uint8)
+    saturated = np.zeros(width, bool)
+    step = max(1, _BLOCK // width)
+    for first in range(0, n, step):
+        last = min(first + step, n)
+        if sample is not None and last <= len(sample):
+            x = sample[first:last]
+        else:
+            x = source.rows(first, last)
+        if width > channels:
+            x = np.pad(x, ((0, 0), (0, width - channels)))
+        exact, over = lanes(config, x, *padded, activation)
+        saturated |= over
+        if config.is_block:
+            block, codes, over, values = encode_blocks(config.storage, exact, activation)
+            exponents[first:last] = codes
+            saturated |= np.repeat(over.any(axis=0), config.storage.group)
+        else:
+            block, over, values = encode_floats(config.storage, exact, activation)
+            saturated |= over.any(axis=0)
+        elements[first:last] = block[:, :channels]
+        y[first:last] = values[:, :channels]
+    # A group's exponent flags its tile: every channel of it, masked ones included, so keep it for the enabled ones.
+    return y, Encoded(config.storage, elements, exponents), saturated[:channels]
+
+
+def lanes(config, x, a, b, activation):
+    """act(Q_W(a·x + b)) of a block of rows.
+
+    The product is exact in float64. Where it has no more than 16 bits the plain float64 sum is as good as the exact
+    one: it is inexact only if the lesser term lies below 2^-36 of the greater, which then is a value of W itself and the
+    nearest for both sums. Else the sum is rounded to odd.
+
+    Returns
+    -------
+    y : array of float64, (rows, channels)
+    saturated : array of bool, (channels,)
+        Before the activation.
+    """
+    y = x * a
+    if config.a_fraction + config.x_format.fraction_width + 2 <= WORKING.significand_width:
+        y += b
+    else:
+        y = add_odd(y, np.broadcast_to(b, y.shape))
+    y, saturated = round_to(WORKING, y)
+    if activation != Activation.IDENTITY:
+        np.maximum(y, 0.0, out=y)
+    if activation == Activation.RELU6:
+        np.minimum(y, 6.0, out=y)
+    return y, saturated.any(axis=0)

@@ -1,0 +1,407 @@
+// Bulk bench of a bnforge core under Verilator.
+//
+//   bench STIMULUS RESULT [WAVES.vcd]
+//
+// STIMULUS and RESULT are little-endian binary files, laid out in bnforge_sim/files.py. The stimulus is a list of
+// segments; each begins with a reset and runs until everything expected has come, until a given cycle, or until nothing
+// has moved for a given number of cycles. Every port is byte-copied, so that its C++ type does not matter.
+//
+// Checked in every cycle, on both output streams: once TVALID is high, it and the payload hold until TREADY; TVALID is
+// low while in reset; in the "after valid" mode of a sink, TREADY rises only after TVALID, and TVALID may not depend on it.
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "Vtop.h"
+#include "verilated.h"
+#if VM_TRACE
+#include "verilated_vcd_c.h"
+#endif
+
+namespace {
+
+enum Port { HDR, DATA, OUT, REC, N_PORTS };
+enum State : uint32_t { FINISHED = 0, STOPPED = 1, IDLE = 2, VIOLATION = 3 };
+enum Rule : uint32_t { NONE = 0, VALID_DROPPED = 1, PAYLOAD_CHANGED = 2, VALID_IN_RESET = 3, VALID_WAITS = 4 };
+
+constexpr uint32_t kMagic = 0x31464e42;  // "BNF1"
+
+[[noreturn]] void fail(const char* what) {
+    std::fprintf(stderr, "bench: %s\n", what);
+    std::exit(2);
+}
+
+struct Random {  // xorshift64*
+    uint64_t state;
+    explicit Random(uint64_t seed) : state(seed * 0x9e3779b97f4a7c15ull + 0x2545f4914f6cdd1dull) {
+        if (!state) state = 1;
+    }
+    uint32_t next() {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        return static_cast<uint32_t>((state * 0x2545f4914f6cdd1dull) >> 32);
+    }
+};
+
+class Reader {
+public:
+    explicit Reader(const char* path) : file_(std::fopen(path, "rb")) {
+        if (!file_) fail("cannot open the stimulus");
+    }
+    ~Reader() { std::fclose(file_); }
+    uint32_t word() {
+        uint32_t value;
+        bytes(&value, sizeof value);
+        return value;
+    }
+    void bytes(void* to, size_t count) {
+        if (count && std::fread(to, 1, count, file_) != count) fail("the stimulus ends too early");
+    }
+    template <class T> std::vector<T> array(size_t count) {
+        std::vector<T> values(count);
+        bytes(values.data(), count * sizeof(T));
+        return values;
+    }
+
+private:
+    FILE* file_;
+};
+
+class Writer {
+public:
+    explicit Writer(const char* path) : file_(std::fopen(path, "wb")) {
+        if (!file_) fail("cannot open the result");
+    }
+    ~Writer() { if (std::fclose(file_)) fail("cannot write the result"); }
+    void word(uint32_t value) { bytes(&value, sizeof value); }
+    void bytes(const void* from, size_t count) {
+        if (count && std::fwrite(from, 1, count, file_) != count) fail("cannot write the result");
+    }
+    template <class T> void array(const std::vector<T>& values) { bytes(values.data(), values.size() * sizeof(T)); }
+
+private:
+    FILE* file_;
+};
+
+// Bursts of idle cycles: outside a burst each cycle starts one with the given probability, 1 ... longest cycles long.
+struct Stalls {
+    uint32_t probability = 0;  // of 2^32
+    uint32_t longest = 1;
+    uint32_t after_valid = 0;
+    uint32_t left = 0;
+
+    void read(Reader& in) {
+        probability = in.word();
+        longest = in.word();
+        after_valid = in.word();
+    }
+    bool stalled(Random& random) {
+        if (left) {
+            --left;
+            return true;
+        }
+        if (probability && random.next() < probability) {
+            left = random.next() % longest;
+            return true;
+        }
+        return false;
+    }
+};
+
+// What a source sends: item i after wait[i] idle cycles, then as the stalls allow.
+struct Source {
+    std::vector<uint8_t> payload;
+    std::vector<uint8_t> last;
+    std::vector<uint32_t> wait;
+    std::vector<uint32_t> cycles;  // in which each item was taken
+    size_t item_bytes = 0;
+    size_t next = 0;
+    uint32_t waited = 0;
+    bool valid = false;
+
+    void read(Reader& in, size_t count, size_t bytes) {
+        item_bytes = bytes;
+        payload = in.array<uint8_t>(count * bytes);
+        last = in.array<uint8_t>(count);
+        wait = in.array<uint32_t>(count);
+        cycles.reserve(count);
+    }
+    bool done() const { return next == last.size(); }
+    bool waiting() const { return !done() && waited < wait[next]; }
+    // Decides whether to present the next item; once presented it stays until taken.
+    void step(Stalls& stalls, Random& random) {
+        if (valid || done()) return;
+        if (waited < wait[next]) {
+            ++waited;
+            return;
+        }
+        valid = !stalls.stalled(random);
+    }
+    const uint8_t* item() const { return payload.data() + next * item_bytes; }
+    void taken(uint32_t cycle) {
+        cycles.push_back(cycle);
+        ++next;
+        waited = 0;
+        valid = false;
+    }
+};
+
+// What a sink took, and the payload that must still be there in the next cycle.
+struct Sink {
+    std::vector<uint8_t> payload;
+    std::vector<uint32_t> cycles;
+    std::vector<uint8_t> held;
+    std::vector<uint8_t> now;
+    bool pending = false;
+
+    explicit Sink(size_t bytes) : held(bytes), now(bytes) {}
+
+    Rule check(bool valid) const {
+        if (!pending) return NONE;
+        if (!valid) return VALID_DROPPED;
+        return held == now ? NONE : PAYLOAD_CHANGED;
+    }
+    void settle(bool valid, bool ready, uint32_t cycle) {
+        if (valid && ready) {
+            payload.insert(payload.end(), now.begin(), now.end());
+            cycles.push_back(cycle);
+        }
+        pending = valid && !ready;
+        if (pending) held = now;
+    }
+};
+
+template <class T> void put(T& port, const uint8_t* bytes, size_t count) {
+    static_assert(std::is_trivially_copyable_v<T>, "a port is plain data");
+    uint8_t buffer[sizeof(T)] = {};
+    std::memcpy(buffer, bytes, count);
+    std::memcpy(static_cast<void*>(&port), buffer, sizeof(T));
+}
+
+// Verilator wants the bits above a port's width to be zero.
+template <class T> void scramble(T& port, size_t bits, Random& random) {
+    uint8_t buffer[sizeof(T)] = {};
+    for (size_t bit = 0; bit < bits; bit += 8) {
+        const uint8_t byte = static_cast<uint8_t>(random.next());
+        buffer[bit / 8] = bits - bit >= 8 ? byte : byte & ((1u << (bits - bit)) - 1);
+    }
+    std::memcpy(static_cast<void*>(&port), buffer, sizeof(T));
+}
+
+template <class T> void get(const T& port, uint8_t* bytes, size_t count) {
+    std::memcpy(bytes, static_cast<const void*>(&port), count);
+}
+
+class Bench {
+public:
+    Bench(VerilatedContext& context, const char* waves) : context_(context), top_(&context) {
+#if VM_TRACE
+        if (waves) {
+            context_.traceEverOn(true);
+            trace_ = std::make_unique<VerilatedVcdC>();
+            top_.trace(trace_.get(), 99);
+            trace_->open(waves);
+        }
+#else
+        if (waves) fail("this bench was built without waves");
+#endif
+    }
+    ~Bench() {
+#if VM_TRACE
+        if (trace_) trace_->close();
+#endif
+        top_.final();
+    }
+
+    void segment(Reader& in, Writer& out);
+
+private:
+    void half(int clock) {
+        top_.aclk = clock;
+        top_.eval();
+#if VM_TRACE
+        if (trace_) trace_->dump(context_.time());
+#endif
+        context_.timeInc(5);
+    }
+    void drive(Source& header, Source& data, Random& random);
+    void sample(Sink& out, Sink& rec);
+    bool reset(Random& random, Source& header, Source& data);
+
+    VerilatedContext& context_;
+    Vtop top_;
+#if VM_TRACE
+    std::unique_ptr<VerilatedVcdC> trace_;
+#endif
+};
+
+void Bench::drive(Source& header, Source& data, Random& random) {
+    top_.s_axis_hdr_tvalid = header.valid;
+    top_.s_axis_tvalid = data.valid;
+    if (header.valid) {
+        put(top_.s_axis_hdr_tdata, header.item(), 4);
+        top_.s_axis_hdr_tlast = header.last[header.next];
+    } else {
+        scramble(top_.s_axis_hdr_tdata, 32, random);
+        top_.s_axis_hdr_tlast = random.next() & 1;
+    }
+    if (data.valid) {
+        put(top_.s_axis_tdata, data.item(), BEAT_BYTES);
+        top_.s_axis_tlast = data.last[data.next];
+    } else {
+        scramble(top_.s_axis_tdata, 8 * BEAT_BYTES, random);
+        top_.s_axis_tlast = random.next() & 1;
+    }
+}
+
+void Bench::sample(Sink& out, Sink& rec) {
+    get(top_.m_axis_tdata, out.now.data(), OUT_BYTES);
+#if USER_BYTES
+    get(top_.m_axis_tuser, out.now.data() + OUT_BYTES, USER_BYTES);
+#endif
+    out.now.back() = top_.m_axis_tlast;
+    get(top_.m_axis_rec_tdata, rec.now.data(), 4);
+    rec.now.back() = top_.m_axis_rec_tlast;
+}
+
+// Four cycles of reset with garbage on the payloads; whether both output TVALIDs are low after the first.
+bool Bench::reset(Random& random, Source& header, Source& data) {
+    bool low = true;
+    for (int cycle = 0; cycle < 4; ++cycle) {
+        top_.aresetn = 0;
+        top_.status_clear = 0;
+        top_.m_axis_tready = random.next() & 1;
+        top_.m_axis_rec_tready = random.next() & 1;
+        drive(header, data, random);
+        half(0);
+        if (cycle && (top_.m_axis_tvalid || top_.m_axis_rec_tvalid)) low = false;
+        half(1);
+    }
+    top_.aresetn = 1;
+    return low;
+}
+
+void Bench::segment(Reader& in, Writer& file) {
+    const uint32_t seed = in.word(), n_header = in.word(), n_data = in.word(), n_out = in.word(), n_rec = in.word();
+    const uint32_t stop_cycle = in.word(), drain = in.word(), idle_limit = in.word();
+    Stalls stalls[N_PORTS];
+    for (auto& port : stalls) port.read(in);
+    Source header, data;
+    header.read(in, n_header, 4);
+    data.read(in, n_data, BEAT_BYTES);
+    Sink out(OUT_BYTES + USER_BYTES + 1), rec(5);
+    out.payload.reserve(n_out * out.now.size());
+    rec.payload.reserve(n_rec * 5);
+    std::vector<uint32_t> status_log;
+
+    Random random(seed);
+    State state = STOPPED;
+    Rule rule = NONE;
+    uint32_t port = OUT, cycle = 0, idle = 0, drained = 0, status = 0;
+    if (!reset(random, header, data)) {
+        state = VIOLATION;
+        rule = VALID_IN_RESET;
+    }
+    for (; state != VIOLATION && (!stop_cycle || cycle < stop_cycle); ++cycle) {
+        header.step(stalls[HDR], random);
+        data.step(stalls[DATA], random);
+        drive(header, data, random);
+        const bool out_wish = !stalls[OUT].stalled(random), rec_wish = !stalls[REC].stalled(random);
+        top_.m_axis_tready = out_wish && !stalls[OUT].after_valid;
+        top_.m_axis_rec_tready = rec_wish && !stalls[REC].after_valid;
+        half(0);
+        if (stalls[OUT].after_valid || stalls[REC].after_valid) {
+            const bool out_valid = top_.m_axis_tvalid, rec_valid = top_.m_axis_rec_tvalid;
+            if (stalls[OUT].after_valid) top_.m_axis_tready = out_wish && out_valid;
+            if (stalls[REC].after_valid) top_.m_axis_rec_tready = rec_wish && rec_valid;
+            top_.eval();
+            if (out_valid != top_.m_axis_tvalid || rec_valid != top_.m_axis_rec_tvalid) {
+                state = VIOLATION;
+                rule = VALID_WAITS;
+                port = out_valid != top_.m_axis_tvalid ? OUT : REC;
+            }
+        }
+        sample(out, rec);
+        const Rule out_rule = out.check(top_.m_axis_tvalid), rec_rule = rec.check(top_.m_axis_rec_tvalid);
+        if (out_rule || rec_rule) {
+            state = VIOLATION;
+            rule = out_rule ? out_rule : rec_rule;
+            port = out_rule ? OUT : REC;
+        }
+        if (top_.status != status) {
+            status = top_.status;
+            status_log.push_back(cycle);
+            status_log.push_back(status);
+        }
+        ++idle;
+        if (header.valid && top_.s_axis_hdr_tready) {
+            header.taken(cycle);
+            idle = 0;
+        }
+        if (data.valid && top_.s_axis_tready) {
+            data.taken(cycle);
+            idle = 0;
+        }
+        const size_t before = out.cycles.size() + rec.cycles.size();
+        out.settle(top_.m_axis_tvalid, top_.m_axis_tready, cycle);
+        rec.settle(top_.m_axis_rec_tvalid, top_.m_axis_rec_tready, cycle);
+        if (out.cycles.size() + rec.cycles.size() != before || header.waiting() || data.waiting()) idle = 0;
+        half(1);
+        const bool complete = header.done() && data.done() && out.cycles.size() >= n_out && rec.cycles.size() >= n_rec;
+        if (state != VIOLATION && !stop_cycle && complete && ++drained > drain) {
+            state = FINISHED;
+            break;
+        }
+        if (state != VIOLATION && idle > idle_limit) {
+            state = IDLE;
+            break;
+        }
+    }
+    // One pulse of status_clear, with nothing offered and nothing taken.
+    header.valid = data.valid = false;
+    drive(header, data, random);
+    top_.m_axis_tready = top_.m_axis_rec_tready = 0;
+    top_.status_clear = 1;
+    half(0);
+    half(1);
+    top_.status_clear = 0;
+    half(0);
+    const uint32_t cleared = top_.status;
+    half(1);
+
+    file.word(kMagic);
+    for (uint32_t value : {static_cast<uint32_t>(state), static_cast<uint32_t>(rule), port, cycle, status, cleared,
+                           static_cast<uint32_t>(header.cycles.size()), static_cast<uint32_t>(data.cycles.size()),
+                           static_cast<uint32_t>(out.cycles.size()), static_cast<uint32_t>(rec.cycles.size()),
+                           static_cast<uint32_t>(status_log.size() / 2)})
+        file.word(value);
+    file.array(header.cycles);
+    file.array(data.cycles);
+    file.array(out.cycles);
+    file.array(rec.cycles);
+    file.array(status_log);
+    file.array(out.payload);
+    file.array(rec.payload);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (argc != 3 && argc != 4) fail("usage: bench STIMULUS RESULT [WAVES.vcd]");
+    Reader in(argv[1]);
+    Writer out(argv[2]);
+    if (in.word() != kMagic) fail("not a stimulus file");
+    const uint32_t seed = in.word(), n_segments = in.word();
+    VerilatedContext context;
+    context.randReset(2);  // registers start at random: only reset may be relied on
+    context.randSeed(static_cast<int>(seed & 0x7fffffff));
+    Bench bench(context, argc == 4 ? argv[3] : nullptr);
+    for (uint32_t index = 0; index < n_segments; ++index) bench.segment(in, out);
+    return 0;
+}

@@ -1,0 +1,212 @@
+"""Seeded random tiles over the space that the tests cover; a case is one value per axis."""
+
+import math
+
+import numpy as np
+
+from bnforge.config import HEADER_FIXED_WORDS, Activation
+from bnforge_model import default_c, default_eps
+from bnforge_model.constants import fp32_code
+from bnforge_model.floats import to_codes
+
+from .files import Stall, Stalls
+from .tiles import Tile, segment
+
+__all__ = ["SHAPES", "STALLS", "INPUTS", "axes", "random_tiles", "random_segment"]
+
+_LIGHT, _HEAVY = Stall(0.06, 3), Stall(0.3, 8)
+STALLS = {
+    "none": Stalls(),
+    "light": Stalls(_LIGHT, _LIGHT, _LIGHT, _LIGHT),
+    "heavy": Stalls(_HEAVY, _HEAVY, _HEAVY, _HEAVY),
+    "starved": Stalls(data=Stall(0.5, 10)),
+    "output blocked": Stalls(output=Stall(0.02, 600)),
+    "records blocked": Stalls(record=Stall(0.02, 600)),
+    "ready after valid": Stalls(_LIGHT, _LIGHT, Stall(0.2, 4, after_valid=True), Stall(0.2, 4, after_valid=True)),
+    "header late": Stalls(output=_LIGHT),
+    "gamma late": Stalls(data=_LIGHT),
+    "header slow": Stalls(header=Stall(0.5, 40), record=_LIGHT),
+}
+"""Stall patterns; "header late" and "gamma late" also delay whole headers, or their gamma and beta."""
+
+SHAPES = ("n = 1", "n = 2", "n = S - 1", "n = S", "n = S + 1", "n to 4S", "mixed n", "sample multiple of L",
+          "sample not multiple of L", "sample below L", "sample of 1")
+INPUTS = ("normal", "large mean", "constant", "outlier", "subnormal", "huge", "any finite", "few values", "nonfinite",
+          "any code", "by lane")
+_PLAIN_INPUTS = INPUTS[:-1]
+GAMMAS = ("positive", "signed", "zeros", "any code")
+SCALES = ("default", "eps 0", "eps large", "c 1", "any")
+FROZEN = ("no", "some", "all")
+MASKS = ("full", "partial", "one lane")
+
+
+def axes(config):
+    """The axes of the covering array for a configuration: dict of name to values."""
+    unsigned = config.is_block and not config.storage.signed
+    return {
+        "activation": [act for act in Activation if not (unsigned and act is Activation.IDENTITY)],
+        "shape": SHAPES,
+        "stalls": tuple(STALLS),
+        "inputs": INPUTS,
+        "gamma": GAMMAS,
+        "scale": SCALES,
+        "frozen": FROZEN,
+        "mask": MASKS if config.lanes > 1 else MASKS[:1],
+    }
+
+
+def _float_codes(fmt, kind, n, lanes, rng):
+    """x codes of one input class: uint32 array, shape (n, lanes)."""
+    shape = (n, lanes)
+    sign = rng.integers(2, size=shape, dtype=np.uint32) << (fmt.width - 1)
+    fraction = rng.integers(1 << fmt.fraction_width, size=shape, dtype=np.uint32)
+    if kind == "subnormal":
+        return sign | rng.integers(3, size=shape, dtype=np.uint32) << fmt.fraction_width | fraction
+    if kind == "huge":
+        code = fmt.max_code - rng.integers(3 << fmt.fraction_width, size=shape)
+        small = rng.random(shape) < 0.2
+        return sign | np.where(small, fraction, code).astype(np.uint32)
+    if kind == "any finite":
+        return sign | rng.integers(fmt.max_code + 1, size=shape, dtype=np.uint32)
+    if kind == "any code":
+        return rng.integers(1 << fmt.width, size=shape, dtype=np.uint32)
+    value = rng.standard_normal(shape)
+    if kind == "large mean":
+        value += rng.choice([-1, 1], lanes) * 2.0 ** rng.uniform(4, 8, lanes)
+    elif kind == "constant":
+        value = np.broadcast_to(np.round(rng.standard_normal(lanes) * rng.integers(2, size=lanes), 3), shape)
+    elif kind == "outlier":
+        value[rng.integers(n, size=lanes), np.arange(lanes)] *= 1000
+    elif kind == "few values":
+        value = rng.choice([-2.0, -0.5, -0.0, 0.0, 1.0, 2.0], shape)
+    else:
+        value = value * 2.0 ** rng.uniform(-3, 3, lanes) + rng.standard_normal(lanes)
+    codes = to_codes(fmt, value).astype(np.uint32)
+    codes = np.where(codes == 0, sign, codes)  # both zeros
+    if kind == "nonfinite":
+        top = 0xF if fmt.is_e4m3 else (1 << fmt.exponent_width) - 1
+        special = sign | np.uint32(top << fmt.fraction_width) | fraction * rng.integers(2, size=shape, dtype=np.uint32)
+        codes = np.where(rng.random(shape) < 0.02, special, codes)
+    return codes
+
+
+def _x_codes(fmt, kind, n, lanes, rng):
+    if kind != "by lane":
+        return _float_codes(fmt, kind, n, lanes, rng)
+    return np.concatenate([_float_codes(fmt, rng.choice(_PLAIN_INPUTS), n, 1, rng) for _ in range(lanes)], axis=1)
+
+
+def _lengths(config, shape, rng):
+    """(n, sample_len) of the tiles of one case: more of them where S is small."""
+    return [tile for _ in range(max(1, 256 // config.sample_depth)) for tile in _few_lengths(config, shape, rng)]
+
+
+def _few_lengths(config, shape, rng):
+    depth, chunk = config.sample_depth, config.chunk_len
+
+    def short(sample_len):
+        """Few chunks of sample, followed by little, nothing or more than a full sample."""
+        return int(rng.choice([sample_len, sample_len + 1, sample_len + int(rng.integers(1, depth))])), sample_len
+
+    def mixed():
+        return int(2 ** rng.uniform(0, math.log2(4 * depth)))
+
+    match shape:
+        case "n = 1" | "n = 2":
+            return [(int(shape[-1]), depth)] * 10
+        case "n = S - 1":
+            return [(depth - 1, depth)] * 2
+        case "n = S":
+            return [(depth, depth)] * 2
+        case "n = S + 1":
+            return [(depth + 1, depth)] * 2
+        case "n to 4S":
+            return [(int(rng.integers(depth, 4 * depth + 1)), depth)]
+        case "mixed n":
+            return [(mixed(), int(rng.integers(1, depth + 1)) if rng.random() < 0.3 else depth) for _ in range(7)]
+        case "sample multiple of L":
+            return [short(chunk * int(rng.integers(1, config.n_chunks + 1))) for _ in range(3)]
+        case "sample not multiple of L":
+            return [short(int(rng.integers(depth)) // chunk * chunk + int(rng.integers(1, chunk))) for _ in range(3)]
+        case "sample below L":
+            return [short(int(rng.integers(1, chunk))) for _ in range(5)]
+        case "sample of 1":
+            return [short(1) for _ in range(5)]
+    raise ValueError(f"shape must be one of {', '.join(SHAPES)}, not {shape!r}")
+
+
+def _affine(kind, lanes, rng):
+    """fp32 codes of gamma and beta."""
+    gamma, beta = rng.uniform(0.25, 4, lanes), rng.standard_normal(lanes) * 2
+    if kind in ("signed", "zeros"):
+        gamma *= rng.choice([-1, 1], lanes)
+    if kind == "zeros":
+        gamma, beta = gamma * (rng.random(lanes) < 0.5), beta * (rng.random(lanes) < 0.5)
+    gamma, beta = fp32_code(gamma), fp32_code(beta)
+    if kind == "any code":
+        for words in (gamma, beta):
+            wild = rng.random(lanes) < 0.5
+            words[wild] = rng.integers(2**32, size=int(wild.sum()), dtype=np.uint32)
+    return gamma, beta
+
+
+def _scale(kind, config, n, sample_len, rng):
+    """Values of C and eps."""
+    c = default_c(config, n, sample_len)
+    match kind:
+        case "eps 0":
+            return c, 0.0
+        case "eps large":
+            return c, 2.0 ** rng.uniform(4, 20)
+        case "c 1":
+            return 1.0, default_eps(1.0)
+        case "any":
+            eps = rng.choice([2.0 ** rng.uniform(-120, 120), 2.0 ** rng.uniform(-10, 10), np.inf, np.nan],
+                             p=[0.4, 0.4, 0.1, 0.1])
+            return (np.inf if rng.random() < 0.1 else 2.0 ** rng.uniform(-100, 100)), eps
+    return c, default_eps(c)
+
+
+def _mask(kind, lanes, rng):
+    match kind:
+        case "partial":
+            return int(rng.integers(1, 1 << lanes))
+        case "one lane":
+            return 1 << int(rng.integers(lanes))
+    return (1 << lanes) - 1
+
+
+def random_tiles(config, case, rng):
+    """Tiles of one case.
+
+    Parameters
+    ----------
+    config : bnforge.config.Config
+    case : dict
+        One value per axis of :func:`axes`.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    list of Tile
+    """
+    tiles = []
+    for n, sample_len in _lengths(config, case["shape"], rng):
+        gamma, beta = _affine(case["gamma"], config.lanes, rng)
+        c, eps = _scale(case["scale"], config, n, sample_len, rng)
+        frozen = case["frozen"] == "all" or case["frozen"] == "some" and bool(rng.integers(2))
+        tiles.append(Tile(_x_codes(config.x_format, case["inputs"], n, config.lanes, rng), gamma, beta,
+                          int(fp32_code(c)), int(fp32_code(eps)), sample_len, case["activation"], frozen,
+                          _mask(case["mask"], config.lanes, rng)))
+    return tiles
+
+
+def random_segment(config, case, rng):
+    """Tiles of one case, and the segment that runs them with the stalls of the case."""
+    tiles = random_tiles(config, case, rng)
+    wait = np.zeros((len(tiles), config.header_words), dtype=np.uint32)
+    if case["stalls"] == "header late":
+        wait[:, 0] = rng.integers(1, 2 * config.sample_depth, len(tiles))
+    elif case["stalls"] == "gamma late":
+        wait[:, HEADER_FIXED_WORDS] = rng.integers(1, 2 * config.sample_depth, len(tiles))
+    return tiles, segment(config, tiles, stalls=STALLS[case["stalls"]], seed=int(rng.integers(2**32)), header_wait=wait)

@@ -1,0 +1,109 @@
+"""cocotb benches of a whole core; run by tests/test_cocotb.py, which passes the configuration as plusargs."""
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
+from streams import Sink, Source, watch_rules
+
+from bnforge.presets import PRESETS
+from bnforge_model.words import pack_beats
+from bnforge_sim import segment
+from bnforge_sim.expect import expect
+from bnforge_sim.stimulus import axes, random_tiles
+
+CONFIG = PRESETS[cocotb.plusargs["preset"]][0]
+SEED = int(cocotb.plusargs["stimulus_seed"])
+OUT_FIELDS = ("tdata", "tuser", "tlast") if CONFIG.is_block else ("tdata", "tlast")
+REC_FIELDS = ("tdata", "tlast")
+
+
+async def start(dut):
+    """Clock, watchers and reset."""
+    for port in (dut.s_axis_tvalid, dut.s_axis_hdr_tvalid, dut.m_axis_tready, dut.m_axis_rec_tready, dut.status_clear):
+        port.value = 0
+    dut.aresetn.value = 0
+    cocotb.start_soon(Clock(dut.aclk, 10, unit="ns").start())
+    await ClockCycles(dut.aclk, 3)
+    cocotb.start_soon(watch_rules(dut, "m_axis", OUT_FIELDS))
+    cocotb.start_soon(watch_rules(dut, "m_axis_rec", REC_FIELDS))
+    await RisingEdge(dut.aclk)
+    dut.aresetn.value = 1
+    await RisingEdge(dut.aclk)
+
+
+def integers(rows):
+    """Rows of bytes as little-endian integers."""
+    return [int.from_bytes(row.tobytes(), "little") for row in rows]
+
+
+def expected_items(tiles):
+    """What the model says comes out of both output ports, as the receivers keep it, and the flags."""
+    wanted = [expect(CONFIG, tile) for tile in tiles]
+    columns = [integers(pack_beats(np.concatenate([tile.elements for tile in wanted]), CONFIG.element_width))]
+    if CONFIG.is_block:
+        exponents = np.concatenate([tile.exponents for tile in wanted])
+        columns.append(integers(pack_beats(exponents, CONFIG.storage.exponent_width)))
+    columns.append([int(last) for tile in wanted for last in tile.last])
+    records = [(int(word), int(last)) for tile in wanted for word, last in zip(tile.records, tile.record_last)]
+    return list(zip(*columns)), records, int(np.bitwise_or.reduce([tile.status for tile in wanted]))
+
+
+async def run(dut, tiles, stall, seed):
+    """Send ``tiles``, each port stalled with probability ``stall``: the received items of both output ports."""
+    stream = segment(CONFIG, tiles)
+    header = Source(dut, "s_axis_hdr", ("tdata", "tlast"), stall, seed)
+    data = Source(dut, "s_axis", ("tdata", "tlast"), stall, seed + 1)
+    output = Sink(dut, "m_axis", OUT_FIELDS, stall, seed + 2)
+    records = Sink(dut, "m_axis_rec", REC_FIELDS, stall, seed + 3)
+    words = list(zip(stream.header.tolist(), stream.header_last.astype(int).tolist()))
+    beats = list(zip(integers(pack_beats(stream.beats, CONFIG.x_format.width)), stream.last.astype(int).tolist()))
+    tasks = [cocotb.start_soon(task) for task in (header.send(words), data.send(beats), output.receive(stream.n_out),
+                                                  records.receive(stream.n_rec))]
+    cycles = 10_000 + int((len(words) + len(beats) + stream.n_rec) * 10 / (1 - stall))
+    for task in tasks:
+        await with_timeout(task, cycles * 10, "ns")
+    return output.items, records.items
+
+
+async def check(dut, stall, **fixed):
+    """One random case, with some axes fixed, against the model."""
+    await start(dut)
+    rng = np.random.default_rng([SEED, int(100 * stall)])
+    case = {axis: values[rng.integers(len(values))] for axis, values in axes(CONFIG).items()} | fixed
+    dut._log.info("seed %d, case %s", SEED, case)
+    tiles = random_tiles(CONFIG, case, rng)
+    output, records, status = expected_items(tiles)
+    assert await run(dut, tiles, stall, SEED) == (output, records)
+    await ClockCycles(dut.aclk, 3)
+    assert int(dut.status.value) == status
+    dut.status_clear.value = 1
+    await ClockCycles(dut.aclk, 1)
+    dut.status_clear.value = 0
+    await ClockCycles(dut.aclk, 2)
+    assert int(dut.status.value) == 0
+
+
+@cocotb.test()
+async def short_tiles(dut):
+    await check(dut, 0.0, shape="n = 2", inputs="normal")
+
+
+@cocotb.test()
+async def short_tiles_stalled(dut):
+    await check(dut, 0.4, shape="n = 1", inputs="any code")
+
+
+@cocotb.test()
+async def full_sample(dut):
+    await check(dut, 0.0, shape="n = S", inputs="few values", frozen="no")
+
+
+@cocotb.test()
+async def more_than_the_sample_stalled(dut):
+    await check(dut, 0.3, shape="n = S + 1", inputs="by lane", frozen="some")
+
+
+@cocotb.test()
+async def ragged_sample_stalled(dut):
+    await check(dut, 0.2, shape="sample below L", inputs="normal", frozen="no")

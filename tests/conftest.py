@@ -1,0 +1,15 @@
+"""Options of the test run."""
+
+import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption("--seed", type=int, default=2026, help="seed of the random stimulus (default 2026)")
+
+
+@pytest.fixture
+def seed(request):
+    """The seed of the random stimulus; printed, so that a failure shows it."""
+    value = request.config.getoption("--seed")
+    print(f"--seed={value}")
+    return value
