@@ -1,13 +1,15 @@
 """Gate counts of a core: synthesis to a cell library, module by module, with the hierarchy kept.
 
-A gate equivalent (GE) is the area of the library's two-input NAND. Memories stay memories and are counted in bits, beside
-the gates; tables that are never written become logic. Identical modules are synthesised once (:mod:`bnforge.merge`), so
-the time hardly grows with the lanes. Nothing is optimised across module boundaries.
+A gate equivalent (GE) is the area of the library's two-input NAND. Memories stay memories and are counted in bits,
+beside the gates; tables that are never written become logic. Identical modules are synthesised once
+(:mod:`bnforge.merge`), so the time hardly grows with the lanes. Nothing is optimised across module boundaries.
 """
 
 import dataclasses
 import hashlib
 import json
+import re
+from collections import Counter
 from dataclasses import dataclass
 
 from . import tools
@@ -61,7 +63,7 @@ class AreaReport:
     ----------
     ge, flip_flops, memory_bits : totals; gates do not include memories
     ge_per_lane : ``ge / lanes``
-    lane_ge : gate equivalents in modules called a lane, with what is inside them, per lane
+    lane_ge : gate equivalents of numbered instances of which there are as many as lanes, with all inside, per lane
     levels : cells on the longest path between registers, memories and ports, and ``path`` where it starts and ends
     library : name, SHA-256 of the file, the NAND and its area
     modules : the top first, then in the order of the generated file
@@ -153,10 +155,18 @@ def _instances(cells, top):
     return counts
 
 
-def _lanes_share(structure, top, ge):
-    """Gate equivalents of the topmost instances that are lanes, by instance or module name."""
-    return sum(ge[kind] if "lane" in instance + kind.removeprefix(top) else _lanes_share(structure, kind, ge)
-               for instance, kind in structure[top])
+def _in_lanes(structure, top, lanes, ge):
+    """Gate equivalents of all numbered instances of which the core has as many as lanes, with what is inside them."""
+    def visit(module, times):
+        stems = Counter(re.sub(r"\d+$", "#", instance) for instance, _kind in structure[module])
+        total = 0
+        for instance, kind in structure[module]:
+            stem = re.sub(r"\d+$", "#", instance)
+            is_lane = stem.endswith("#") and stems[stem] * times == lanes
+            total += ge[kind] * times if is_lane else visit(kind, times * stems[stem]) / stems[stem]
+        return total
+
+    return visit(top, 1)
 
 
 def measure(rtlil, config, library):
@@ -179,7 +189,7 @@ def measure(rtlil, config, library):
         library={"name": library.name, "sha256": hashlib.sha256(library.text.encode()).hexdigest(),
                  "nand2": nand.name, "nand2_area": nand.area},
         ge=round(ge[top], 1), ge_per_lane=round(ge[top] / config.lanes, 1),
-        lane_ge=round(_lanes_share(structure, top, ge) / config.lanes, 1),
+        lane_ge=round(_in_lanes(structure, top, config.lanes, ge) / config.lanes, 1),
         flip_flops=flip_flops[top], memory_bits=bits[top], levels=levels, path=path,
         modules=[ModuleArea(name=module, instances=instances[module], own_ge=round(own_ge[module], 1),
                             ge=round(ge[module], 1), own_flip_flops=own_ff[module], flip_flops=flip_flops[module],
@@ -222,7 +232,7 @@ def table(area):
         lines += ["", row("memory", "instances", "width", "depth", "ports r/w", "bits")]
         lines += [row(f"{memory.module}.{memory.name}", memory.instances, memory.width, memory.depth,
                       f"{memory.read_ports}/{memory.write_ports}", memory.bits) for memory in area.memories]
-    lines += ["", "Columns are per instance; memory bits for all instances.", ""]
+    lines += ["", "Modules: figures of one instance. Memories: bits of all instances.", ""]
     lines += [f"{what:<36}{value:>13}" for what, value in _totals(area).items()]
     if area.path:
         lines += [f"longest path: {area.path[0]} to {area.path[1]}"]

@@ -89,8 +89,8 @@ def _parser():
     area.add_argument("--json", type=Path, metavar="FILE", help="also write the report as JSON")
     area.add_argument("--against", type=Path, metavar="FILE", help="print the difference to an earlier JSON report")
 
-    demo = verb("demo", _demo, "all at once for one core: generate, run real activations against the model, count gates, "
-                "print one table (PRESET defaults to opn16)")
+    demo = verb("demo", _demo, "all at once for one core: generate, run real activations against the model, count "
+                "gates, print one table (PRESET defaults to opn16)")
     demo.add_argument("-o", "--output", type=Path, metavar="DIR", default=Path("build"), help="default build")
     return parser
 

@@ -340,7 +340,7 @@ class ConstantExtraction(wiring.Component):
             ("gamma", Schedule.TIMES_GAMMA), ("beta", Schedule.SUBTRACT)))
         loaded, loaded_lane = Signal(), Signal(lane_width(config))
         load_lane = self._index[:lane_width(config)]
-        m.d.sync += [loaded.eq(self._loading), loaded_lane.eq(load_lane)]
+        m.d.sync += [loaded.eq(self._loading & (self._index < config.lanes)), loaded_lane.eq(load_lane)]
         m.d.comb += [self.o_gamma_lane.eq(Mux(self._loading, load_lane, gamma_lane)),
                      self.o_beta_lane.eq(Mux(self._loading, load_lane, beta_lane))]
         keep = comb(m, self._enabled(loaded_lane), "keep_loaded")
@@ -352,9 +352,9 @@ class ConstantExtraction(wiring.Component):
                 shift.eq(valid | loaded), output.eq(Mux(loaded, Mux(keep, narrowed, 0), code)),
                 record.valid.eq(shift), record.lane.eq(Mux(loaded, loaded_lane, lane)), record.code.eq(output)]
 
-        last_loaded = loaded & (loaded_lane == config.lanes - 1)
-        last_computed = at_b & (b_lane == config.lanes - 1)
-        with m.If(self._loading & (self._index == config.lanes - 1)):
+        last_loaded = comb(m, loaded & (loaded_lane == config.lanes - 1), "last_loaded")
+        last_computed = comb(m, at_b & (b_lane == config.lanes - 1), "last_computed")
+        with m.If(last_loaded):
             m.d.sync += self._loading.eq(0)
         with m.If(last_computed):
             m.d.sync += self._running.eq(0)

@@ -2,29 +2,39 @@
 
 Amaranth emits one module per instance, named by its place in the hierarchy: sixteen lanes give sixteen copies of every
 part. :func:`merge` keeps one module per distinct body, gives it a name that says what it is, and points all instances
-at it. Two bodies are the same when they differ only in the names of wires, ports and cells; the text format is that of the
-Yosys manual, chapter "RTLIL text representation".
+at it. Bodies are the same when they differ only in the names of wires, ports and cells, in the order of ports, and in
+which of their wires are outputs. The format is that of the Yosys manual, chapter "RTLIL text representation".
 """
 
 import re
 from dataclasses import dataclass, field
 
-__all__ = ["Module", "parse", "merge"]
+__all__ = ["Wire", "Module", "parse", "merge"]
 
 _IDENTIFIER = re.compile(r'"(?:[^"\\]|\\.)*"|(?<!\S)[\\$]\S+')
 _MEMORY_ID = re.compile(r'(parameter \\MEMID ")\\([\\$]\S+)"')
-_TOP = re.compile(r"^attribute \\top 1$", re.M)
+_WIRE = re.compile(r"wire width (\d+)(?: (input|output|inout) \d+)?( +signed)? +(\S+)")
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A wire: width in bits, signedness, and ``input``, ``output``, ``inout`` or ``""``."""
+
+    width: int
+    signed: bool
+    direction: str
 
 
 @dataclass
 class Module:
     """One module of an RTLIL text.
 
-    ``lines`` are those of the body, stripped, without attributes of source lines, initial values and enumerations;
-    ``instances`` are pairs of instance name and module name, without the leading backslash.
+    ``wires`` are by name; ``lines`` are all other lines of the body, stripped, without attributes. ``instances`` are
+    pairs of instance name and module name, without the leading backslash.
     """
 
     name: str
+    wires: dict = field(default_factory=dict)
     lines: list = field(default_factory=list)
     is_top: bool = False
 
@@ -37,34 +47,27 @@ class Module:
 def parse(text):
     """The modules of an RTLIL text, in its order.
 
-    Initial values are left out: those of registers, because reset defines the state, and those of memories that are
-    written. A memory that is never written (a table) keeps its contents.
+    Attributes are left out, and with them the initial values of registers, because reset defines the state. So are the
+    initial contents of memories that are written; a memory that is never written (a table) keeps its contents.
     """
-    modules, current, depth, pending_top = [], None, 0, False
-    for raw in text.splitlines():
-        line = raw.strip()
-        if not line:
-            continue
+    modules, current, depth, is_top = [], None, 0, False
+    for line in filter(None, map(str.strip, text.splitlines())):
         word = line.split(None, 1)[0]
-        if current is None:
-            if word == "module":
-                current = Module(line.split()[1][1:], is_top=pending_top)
-                pending_top, depth = False, 0
-            elif _TOP.match(line):
-                pending_top = True
-            continue
-        if word in ("cell", "process", "switch"):
-            depth += 1
-        elif word == "end":
-            if depth == 0:
-                current.lines = _drop_initial_contents(current.lines)
-                modules.append(current)
-                current = None
-                continue
-            depth -= 1
         if word == "attribute":
-            continue
-        current.lines.append(line)
+            is_top |= current is None and line == "attribute \\top 1"
+        elif current is None:
+            if word == "module":
+                current, depth, is_top = Module(line.split()[1][1:], is_top=is_top), 0, False
+        elif word == "wire":
+            width, direction, signed, name = _WIRE.fullmatch(line).groups()
+            current.wires[name] = Wire(int(width), bool(signed), direction or "")
+        elif word == "end" and depth == 0:
+            current.lines = _without_initial_contents(current.lines)
+            modules.append(current)
+            current = None
+        else:
+            depth += (word in ("cell", "process", "switch")) - (word == "end")
+            current.lines.append(line)
     return modules
 
 
@@ -83,7 +86,7 @@ def _blocks(lines):
             block = []
 
 
-def _drop_initial_contents(lines):
+def _without_initial_contents(lines):
     """Leave out the contents of every memory that has a write port."""
     def memory_of(block):
         return next((line for line in block if line.startswith("parameter \\MEMID ")), None)
@@ -95,11 +98,14 @@ def _drop_initial_contents(lines):
 
 
 def _rewrite(lines, rename, kinds, ports):
-    """``lines`` with every local identifier mapped by ``rename``, every module by ``kinds``, every port by ``ports``."""
+    """``lines`` with every local identifier mapped by ``rename``, every module by ``kinds``, every port by ``ports``.
+
+    ``ports`` maps module name to port to new port; the connections of a module's instances are sorted by new port.
+    """
     def local(text):
         return _IDENTIFIER.sub(lambda match: match[0] if match[0][0] == '"' else rename(match[0]), text)
 
-    cell = None
+    cell, connections = None, []
     for line in lines:
         word, _, rest = line.partition(" ")
         memory = _MEMORY_ID.fullmatch(line)
@@ -110,29 +116,38 @@ def _rewrite(lines, rename, kinds, ports):
         elif word == "cell":
             cell, name = rest.split()
             yield f"cell {kinds.get(cell, cell)} {rename(name)}"
+        elif word == "connect" and cell in ports:
+            port, _, value = rest.partition(" ")
+            connections.append((ports[cell][port], value))
         elif word == "connect" and cell is not None:
             port, _, value = rest.partition(" ")
-            yield f"connect {ports.get(cell, {}).get(port, port)} {local(value)}"
+            yield f"connect {port} {local(value)}"
         else:
             if word == "end":
-                cell = None
+                for port, value in sorted(connections):
+                    yield f"connect {port} {local(value)}"
+                cell, connections = None, []
             yield f"{word} {local(rest)}".rstrip()
 
 
-def _numbered():
-    """A renaming by order of appearance."""
+def _canonical(module, kinds, ports):
+    """What makes a module what it is, and the canonical names of its wires by name."""
     seen = {}
-    return seen, lambda name: seen.setdefault(name, f"${len(seen)}")
+    body = tuple(_rewrite(module.lines, lambda name: seen.setdefault(name, f"${len(seen)}"), kinds, ports))
+    names = {name: seen.get(name, name) for name in module.wires}
+    inputs = frozenset(names[name] for name, wire in module.wires.items() if wire.direction in ("input", "inout"))
+    shapes = frozenset((names[name], wire.width, wire.signed) for name, wire in module.wires.items() if name in seen)
+    return (module.is_top, body, shapes, inputs), names
 
 
-def _readable(lines):
+def _readable(module):
     """A renaming without characters that Verilog has to escape: ``x$12`` becomes ``x_12``."""
-    names = {match[0] for line in lines for match in _IDENTIFIER.finditer(line) if match[0][0] == "\\"}
-    taken = {name for name in names if re.fullmatch(r"\\\w+", name)}
+    names = {match[0] for line in module.lines for match in _IDENTIFIER.finditer(line) if match[0][0] == "\\"}
+    taken = {name for name in names | set(module.wires) if re.fullmatch(r"\\\w+", name)}
     renamed = {}
 
     def rename(name):
-        if name[0] == "$" or name in taken:
+        if name[0] == "$" or re.fullmatch(r"\\\w+", name):
             return name
         if name not in renamed:
             base = candidate = re.sub(r"\W+", "_", name[1:])
@@ -179,24 +194,40 @@ def merge(text, kinds=None):
         RTLIL text. The top keeps its name; every other module is named ``<top>_<kind>``, further ones of the same kind
         that are different ``<top>_<kind>_2`` and so on, in the order of ``text``. The same input gives the same bytes.
     """
-    kinds = kinds or {}
     modules = parse(text)
     top = next(module for module in modules if module.is_top)
-    first, same_as, ports, canonical = {}, {}, {}, {}
+    first, kept, ports, outputs, canonical = {}, {}, {}, {}, {}
     for module in _children_first(modules):
-        seen, rename = _numbered()
-        body = tuple(_rewrite(module.lines, rename, {f"\\{n}": f"\\{k}" for n, k in same_as.items()},
-                              {f"\\{n}": p for n, p in ports.items()}))
-        original = first.setdefault((module.is_top, body), module.name)
-        same_as[module.name] = original
-        canonical[module.name] = seen
+        kept_types = {f"\\{name}": f"\\{original}" for name, original in kept.items()}
+        key, canonical[module.name] = _canonical(module, kept_types, ports)
+        original = first.setdefault(key, module.name)
+        kept[module.name] = original
         names = {number: name for name, number in canonical[original].items()}
-        ports[module.name] = {name: names[number] for name, number in seen.items()}
+        ports[f"\\{module.name}"] = {name: names.get(number, name) for name, number in canonical[module.name].items()}
+        outputs.setdefault(original, set()).update(
+            ports[f"\\{module.name}"][name] for name, wire in module.wires.items() if wire.direction == "output")
 
-    renamed = {top.name: top.name}
-    used = {top.name}
+    renamed = _names(modules, top, kept, kinds or {})
+    readable = {module.name: _readable(module) for module in modules}
+    types = {f"\\{name}": f"\\{renamed[original]}" for name, original in kept.items()}
+    new_ports = {f"\\{name}": {port: readable[original](new) for port, new in ports[f"\\{name}"].items()}
+                 for name, original in kept.items()}
+    written = []
     for module in modules:
-        if same_as[module.name] == module.name and module is not top:
+        if kept[module.name] == module.name:
+            written += ["attribute \\top 1"] if module is top else []
+            written.append(f"module \\{renamed[module.name]}")
+            written += _declarations(module, readable[module.name], outputs[module.name])
+            written += _rewrite(module.lines, readable[module.name], types, new_ports)
+            written.append("end\n")
+    return "\n".join(written)
+
+
+def _names(modules, top, kept, kinds):
+    """New names of the modules that stay."""
+    renamed, used = {top.name: top.name}, {top.name}
+    for module in modules:
+        if kept[module.name] == module.name and module is not top:
             kind = kinds.get(module.name) or re.sub(r"_?\d+$", "", module.name.rsplit(".", 1)[-1])
             base = candidate = re.sub(r"\W+", "_", f"{top.name}_{kind}")
             number = 1
@@ -205,18 +236,14 @@ def merge(text, kinds=None):
                 candidate = f"{base}_{number}"
             used.add(candidate)
             renamed[module.name] = candidate
+    return renamed
 
-    types = {f"\\{name}": f"\\{renamed[original]}" for name, original in same_as.items()}
-    readable = {module.name: _readable(module.lines) for module in modules}
-    cell_ports = {f"\\{name}": {port: readable[same_as[name]](new) for port, new in names.items()}
-                  for name, names in ports.items()}
-    output = []
-    for module in modules:
-        if same_as[module.name] != module.name:
-            continue
-        if module is top:
-            output.append("attribute \\top 1")
-        output.append(f"module \\{renamed[module.name]}")
-        output.extend(_rewrite(module.lines, readable[module.name], types, cell_ports))
-        output.append("end\n")
-    return "\n".join(output)
+
+def _declarations(module, rename, outputs):
+    """Wire declarations, ports numbered in their order; every wire in ``outputs`` is one."""
+    number = 0
+    for name, wire in module.wires.items():
+        direction = "output" if name in outputs else wire.direction
+        port = f" {direction} {number}" if direction else ""
+        number += bool(direction)
+        yield f"wire width {wire.width}{port}{' signed' if wire.signed else ''} {rename(name)}"

