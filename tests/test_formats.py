@@ -218,6 +218,20 @@ def test_blocks_equal_slow_model(fmt, activation):
     assert_array_equal(saturated[:, 0], [block[3] for block in want])
 
 
+@pytest.mark.parametrize("name", ["bf16", "fp16", "fp10", "fp10_1_6_3", "e4m3", "e5m2", "working", "1-3-1"])
+@pytest.mark.parametrize("activation", Activation)
+def test_stored_floats_equal_slow_model(name, activation):
+    fmt, rng = ALL[name], np.random.default_rng(5)
+    y = floats.round_to(WORKING, _wide_values(rng, fmt, 1000))[0]
+    y = np.concatenate([y, floats.round_to(WORKING, rng.uniform(5, 7, 1000))[0]])
+    y = {Activation.IDENTITY: y, Activation.RELU: np.maximum(y, 0), Activation.RELU6: np.clip(y, 0, 6)}[activation]
+    codes, saturated, values = blocks.encode_floats(fmt, y, activation)
+    want = [slow_model.store_float(fmt, Fraction(v), activation) for v in y]
+    assert_array_equal(codes, [code for code, _, _ in want])
+    assert_array_equal(values, [float(value) for _, value, _ in want])
+    assert_array_equal(saturated, [flag for _, _, flag in want])
+
+
 @pytest.mark.parametrize("change, message", [
     ({"exponent_width": 1}, "exponent_width must be an integer from 2 to 8, not 1"),
     ({"exponent_width": 9}, "exponent_width must be an integer from 2 to 8, not 9"),

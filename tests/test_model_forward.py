@@ -9,7 +9,7 @@ from bnforge import presets
 from bnforge.config import Activation, Config, Multiplier
 from bnforge.formats import BF16, E4M3, E5M2, FP10, FP10_1_6_3, FP16, WORKING, BlockFormat, FloatFormat
 from bnforge_model import Flags, expected_range, forward, forward_codes, tile_slices
-from bnforge_model.floats import to_codes
+from bnforge_model.floats import round_to, to_codes
 
 IDENTITY, RELU, RELU6 = Activation
 TINY = dict(lanes=3, sample_depth=24, chunk_len=8, storage=BlockFormat(3, 8))
@@ -22,6 +22,8 @@ CONFIGS = {
     "fp10_1_6_3": Config(**TINY | {"x_format": FP10_1_6_3, "storage": FP10_1_6_3}),
     "1-7-15": Config(**TINY | {"x_format": FloatFormat(7, 15), "storage": BF16, "a_fraction": 15}),
     "1-5-15": Config(**TINY | {"x_format": FloatFormat(5, 15), "storage": BlockFormat(1, 12), "b_fraction": 15}),
+    "1-5-15 deep": Config(lanes=1, sample_depth=512, chunk_len=256, x_format=FloatFormat(5, 15), storage=WORKING,
+                          a_fraction=15, b_fraction=15),
     "1-8-1": Config(**TINY | {"x_format": FloatFormat(8, 1), "storage": FloatFormat(3, 1)}),
     "two-digit": Config(**TINY | {"multiplier": Multiplier.TWO_DIGIT, "a_fraction": 4}),
     "two-digit 8": Config(**TINY | {"multiplier": Multiplier.TWO_DIGIT, "a_fraction": 8, "x_format": WORKING}),
@@ -70,7 +72,21 @@ def _rising(fmt, rng, shape):
     return codes | rng.integers(0, 2, shape) << (fmt.width - 1)
 
 
-INPUTS = [_near_one, _random_codes, _extreme_codes, _constant, _one_outlier, _rising]
+def _two_scales(fmt, rng, shape):
+    """Positive: tiny ones among ordinary ones, so that ranges and sums lie just beside short numbers."""
+    codes = _near_one(fmt, rng, shape) & ((1 << (fmt.width - 1)) - 1)
+    return np.where(rng.random(shape) < 0.3, rng.integers(fmt.min_code, fmt.min_code + 3, shape), codes)
+
+
+def _cancelling(fmt, rng, shape):
+    """Large values whose sum is small: each is taken back later."""
+    codes = rng.integers(0, fmt.max_code + 1, shape)
+    half = shape[0] // 2
+    codes[half:2 * half] = rng.permutation(codes[:half]) | 1 << (fmt.width - 1)
+    return codes
+
+
+INPUTS = [_near_one, _random_codes, _extreme_codes, _constant, _one_outlier, _rising, _two_scales, _cancelling]
 
 
 def _header_values(rng, channels, kind):
@@ -150,6 +166,41 @@ def test_large_samples_equal_slow_model(name, inputs):
     _run(config, 11, inputs, "ordinary", n=config.sample_depth + 3)
 
 
+WIDE = CONFIGS["wide"]
+
+
+def test_divisor_is_truncated():
+    """1/D next to a rounding boundary: there the truncation of R + eps to 32 bits shows."""
+    rng = np.random.default_rng(9)
+    for _ in range(200):
+        target = 2.0 ** 16 / (2 * rng.integers(1 << 15, 1 << 16) + 1)
+        r = round_to(WORKING, np.array([target * (1 - 2.0 ** -rng.integers(4, 18))]))[0][0]
+        codes = to_codes(WORKING, [0.0, r, r])[:, None] * np.ones(3, np.uint32)
+        eps = np.float32(round_to(WORKING, np.array([target - r]))[0][0])
+        ones = np.ones(3, np.float32)
+        _assert_equal_to_slow(WIDE, codes, ones, ones, ones > 0, activation=RELU, sample_len=24, c=1, eps=eps,
+                              frozen=False)
+
+
+@pytest.mark.parametrize("beta", [-2.0 ** -100, 0, 2.0 ** -100])
+def test_tiny_beta_breaks_a_tie_of_b(beta):
+    """mu·a half way between two values of b: R = 4, a = 3/4, mu any odd multiple of 2^-15 in [1, 4/3)."""
+    rng = np.random.default_rng(10)
+    for _ in range(20):
+        mu = 1 + (2 * rng.integers(0, 5461, 3) + 1) * 2.0 ** -15
+        codes = to_codes(WORKING, np.stack([0 * mu, 0 * mu + 4, 4 * mu - 4, 0 * mu]))
+        _assert_equal_to_slow(WIDE, codes, np.full(3, 3, np.float32), np.full(3, beta, np.float32), mu > 0,
+                              activation=IDENTITY, sample_len=24, c=1, eps=0.0, frozen=False)
+
+
+@pytest.mark.parametrize("b", [-2.0 ** -100, 0, 2.0 ** -100])
+def test_tiny_b_breaks_ties_of_y(b):
+    """a·x half way between two values of the working format: a = 3/2, x any odd multiple of 2^-15 in [1, 4/3)."""
+    x = 1 + (2 * np.random.default_rng(11).integers(0, 5461, (100, 3)) + 1) * 2.0 ** -15
+    _assert_equal_to_slow(WIDE, to_codes(WORKING, x), np.full(3, 1.5, np.float32), np.full(3, b, np.float32),
+                          np.ones(3, bool), activation=IDENTITY, sample_len=24, c=1, eps=0.0, frozen=True)
+
+
 def _call(**changes):
     arguments = {"config": presets.opn4, "x": np.zeros((10, 4)), "gamma": np.ones(4), "beta": np.ones(4)} | changes
     return forward(**arguments)
@@ -209,6 +260,7 @@ def test_real_input_is_rounded_to_codes(name, dtype):
     channels = config.lanes + 1
     x = rng.standard_normal((300, channels)) * np.exp(rng.normal(0, 8, (300, channels)))
     x[:, ::2] = rng.standard_normal(x[:, ::2].shape)
+    x[:, -1] *= np.finfo(dtype).smallest_normal
     x[rng.random(x.shape) < 0.002] = np.nan
     x[rng.random(x.shape) < 0.002] = -np.inf
     x[rng.random(x.shape) < 0.002] = 1e300

@@ -207,6 +207,10 @@ def merge(text, kinds=None):
         outputs.setdefault(original, set()).update(
             ports[f"\\{module.name}"][name] for name, wire in module.wires.items() if wire.direction == "output")
 
+    for module in modules:
+        if kept[module.name] == module.name:
+            _connect_outputs(module, {f"\\{name}": outputs[original] for name, original in kept.items()}, ports,
+                             {f"\\{other.name}": other.wires for other in modules})
     renamed = _names(modules, top, kept, kinds or {})
     readable = {module.name: _readable(module) for module in modules}
     types = {f"\\{name}": f"\\{renamed[original]}" for name, original in kept.items()}
@@ -221,6 +225,26 @@ def merge(text, kinds=None):
             written += _rewrite(module.lines, readable[module.name], types, new_ports)
             written.append("end\n")
     return "\n".join(written)
+
+
+def _connect_outputs(module, outputs, ports, wires):
+    """Give every instance in ``module`` a wire for each output that only other instances of its module use."""
+    lines, cell, open_outputs = [], None, {}
+    for line in module.lines:
+        word, _, rest = line.partition(" ")
+        if word == "cell" and rest.startswith("\\"):
+            cell, instance = rest.split()
+            open_outputs = {port: new for port, new in ports[cell].items() if new in outputs[cell]}
+        elif word == "connect" and cell:
+            open_outputs.pop(rest.split(" ", 1)[0], None)
+        elif word == "end" and cell:
+            for port in open_outputs:
+                name = f"{instance}_{port[1:]}"
+                module.wires[name] = Wire(wires[cell][port].width, False, "")
+                lines.append(f"connect {port} {name}")
+            cell = None
+        lines.append(line)
+    module.lines = lines
 
 
 def _names(modules, top, kept, kinds):

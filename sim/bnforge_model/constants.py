@@ -1,8 +1,8 @@
 """The constants of a tile in numpy: from statistics and header to a and b (docs/arithmetic.md, "Constants").
 
-Why float64 is enough for the quotients: N/D and a midpoint m of P + 1 bits differ by |N - m·D| / D, where m·D is an integer
-of P + 1 + bits(D) bits in the unit of N or finer, so that they are equal or differ by 2^-(P + 1 + bits(D)) of their
-value. For 1/D that is 2^-(17 + 32), for gamma·Rinv/C (its product of 32 bits is exact) 2^-(17 + 16): rounding to 53
+Why float64 is enough for the quotients: N/D and a midpoint m of P + 1 bits differ by |N - m·D| / D, where m·D is an
+integer of P + 1 + bits(D) bits in the unit of N or finer, so that they are equal or differ by 2^-(P + 1 + bits(D)) of
+their value. For 1/D that is 2^-(17 + 32), for gamma·Rinv/C (its product of 32 bits is exact) 2^-(17 + 16): rounding to 53
 bits first reaches no midpoint.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from bnforge.config import Multiplier
 from bnforge.formats import FP32, WORKING
 
-from .floats import add_odd, add_toward_zero, decode, round_scale, round_to, sanitise, truncate
+from .floats import add_odd, decode, round_scale, round_to, sanitise, truncate
 from .statistics import chunk_shape
 
 __all__ = ["Header", "Constants", "read_header", "constants", "frozen_constants"]
@@ -95,7 +95,8 @@ def read_header(config, gamma, beta, c, eps, frozen):
 def constants(config, header, statistics, sample_len):
     """a, b, Rinv, mu and R of a normal tile.
 
-    Products are exact in float64: 24 x 16 and 16 x 16 bits.
+    Products are exact in float64: 24 x 16 and 16 x 16 bits. So is R + eps, or else eps is below 2^-36 of R or the
+    reverse, and the sum cuts to the greater at 32 bits.
 
     Parameters
     ----------
@@ -109,7 +110,7 @@ def constants(config, header, statistics, sample_len):
     mu, mu_saturated = _round_w(statistics.total * _round_w(1 / sample_len)[0])
     r, r_saturated = _round_w(statistics.range_total * _round_w(1 / n_chunks)[0])
     flat = r == 0
-    divisor = truncate(add_toward_zero(r, np.full_like(r, header.eps)), 32)
+    divisor = truncate(r + header.eps, 32)
     rinv, rinv_saturated = _round_w(np.where(flat, 0.0, 1 / np.where(flat, 1.0, divisor)))
     a, a_saturated = _round_a(config, header.gamma * rinv / header.c)
     b, b_saturated = round_to(config.b_format, add_odd(header.beta, -(mu * a)))

@@ -234,8 +234,8 @@ def lanes(config, x, a, b, activation):
     """act(Q_W(a·x + b)) of a block of rows.
 
     The product is exact in float64. Where it has no more than 16 bits the plain float64 sum is as good as the exact
-    one: it is inexact only if the lesser term lies below 2^-36 of the greater, which then is a value of W itself and the
-    nearest for both sums. Else the sum is rounded to odd.
+    one: it is inexact only if the lesser term lies below 2^-36 of the greater, which then is a value of W itself and
+    the nearest for both sums. Else the sum is rounded to odd.
 
     Returns
     -------

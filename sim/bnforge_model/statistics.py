@@ -120,7 +120,11 @@ def anchored_sum(config, x):
 
 
 def _chunked_range(chunks):
-    """Σd and positions from (channels, K, length)."""
+    """Σd and positions from (channels, K, length).
+
+    Two positive numbers of 24 bits: their float64 sum is exact unless one is below 2^-29 of the other, and then cuts to
+    the same 24 bits as the exact one.
+    """
     argmax = chunks.argmax(axis=2)
     argmin = chunks.argmin(axis=2)
     high = np.take_along_axis(chunks, argmax[..., None], 2)[..., 0]
@@ -128,7 +132,7 @@ def _chunked_range(chunks):
     distance = truncate(add_toward_zero(high, -low), SUM_BITS)
     total = np.zeros(chunks.shape[0])
     for j in range(chunks.shape[1]):
-        total = truncate(add_toward_zero(total, distance[:, j]), SUM_BITS)
+        total = truncate(total + distance[:, j], SUM_BITS)
     return total, argmax, argmin
 
 
