@@ -7,7 +7,7 @@ STAMP   := $(VENV)/.installed
 SEED    ?= 2026
 
 .DEFAULT_GOAL := all
-.PHONY: all setup test soak bench baseline refusals clean help
+.PHONY: all setup test soak bench baseline figures bounds refusals clean help
 
 all: $(STAMP)  ## generate the default core, run real activations through it, count its gates, print one table
 	@$(BIN)/bnforge demo -o build
@@ -20,17 +20,22 @@ $(STAMP): pyproject.toml
 	touch $@
 
 test: $(STAMP)  ## all tests, two at a time; SEED=n for other random stimulus
-	$(BIN)/python -m pytest -n 2 --seed $(SEED)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --seed $(SEED)
 
 soak: $(STAMP)  ## the full product of the coverage space until 10^8 elements are compared; resumes where it stopped
 	$(BIN)/python -m bnforge_sim.soak
 
 bench: $(STAMP)  ## speed of the numpy model, elements per second on one core
-	$(BIN)/python -m bnforge_model.bench
+	$(BIN)/python -m tests.bench_model
 
 baseline: $(STAMP)  ## measure docs/baseline_area.json again, and the tables in README.md
-	$(BIN)/python -m bnforge.baseline docs/baseline_area.json
-	$(BIN)/python docs/figures.py
+	$(BIN)/python docs/readme_tables.py --measure
+
+figures: $(STAMP)  ## measure docs/figures.json again: cycles of the generated cores
+	$(BIN)/python -m bnforge_sim.figures
+
+bounds: $(STAMP)  ## measure docs/error_bounds.* again: the model against float64, beside the derived bound
+	$(BIN)/python -m bnforge_model.bounds -o docs
 
 refusals: $(STAMP)  ## every refused parameter and every refused use of the command, with its message
 	$(BIN)/python -m tests.refusals

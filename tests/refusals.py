@@ -95,8 +95,8 @@ USES = [
     ("generate opn4 --config {files}/core.toml -o {files}/out",
      "bnforge generate: configuration must be either PRESET or --config FILE, not both"),
     ("generate opn5 -o {files}/out", f"bnforge generate: preset must be one of {PRESET_NAMES}, not 'opn5'"),
-    ("generate --config {files}/none.toml -o {files}/out", "bnforge generate: {files}/none.toml: No such file or "
-     "directory"),
+    ("generate --config {files}/none.toml -o {files}/out",
+     "bnforge generate: {files}/none.toml: No such file or directory"),
     ("generate --config {files} -o {files}/out", "bnforge generate: {files}: Is a directory"),
     ("generate --config {files}/broken.toml -o {files}/out", "bnforge generate: configuration file must be TOML: "),
     ("generate --config {files}/binary -o {files}/out", "bnforge generate: configuration file must be TOML: "),
@@ -127,7 +127,8 @@ USES = [
      "bnforge area: area of cell INV must be a number, not 'small'"),
     ("area opn1_tiny --liberty {files}/function.lib",
      "bnforge area: function must be a Boolean expression, not 'A&'"),
-    ("area opn1_tiny --liberty {files}/nor.lib", "bnforge area: library must have a two-input NAND, which 'nor' has not"),
+    ("area opn1_tiny --liberty {files}/nor.lib",
+     "bnforge area: library must have a two-input NAND, which 'nor' has not"),
     ("area opn1_tiny --liberty {files}/nand.lib", "bnforge area: library must have a flip-flop, which 'nand' has not"),
     ("area opn1_tiny --against {files}/none.json", "bnforge area: {files}/none.json: No such file or directory"),
     ("area opn1_tiny --against {files}/core.toml", "bnforge area: area report must be JSON: "),
@@ -140,8 +141,8 @@ USES = [
 ]
 """A message that ends in a space, or names a file without a reason, is the beginning of one."""
 
-_GATE = ("library({name}) {{ cell (GATE) {{ area : 1; pin (A) {{ direction : input; }} pin (B) {{ direction : input; }} "
-         "pin (Y) {{ direction : output; function : \"{function}\"; }} }} }}")
+_GATE = ("library({name}) {{ cell (GATE) {{ area : 1; pin (A) {{ direction : input; }} "
+         "pin (B) {{ direction : input; }} pin (Y) {{ direction : output; function : \"{function}\"; }} }} }}")
 
 FILES = {
     "core.toml": 'name = "core"\nlanes = 1\n',

@@ -120,14 +120,14 @@ def anchored_sum(config, codes):
     for code in codes:
         exponent = code >> m_bits & ((1 << fmt.exponent_width) - 1)
         significand = code & ((1 << m_bits) - 1) | ((1 << m_bits) if exponent else 0)
-        if code >> (fmt.width - 1):
-            significand = -significand
+        sign = -1 if code >> (fmt.width - 1) else 1
         exponent = max(exponent, 1)
         high, low = exponent >> q_log2, exponent & (q - 1)
         if anchor is None:
             accumulator, anchor = 0, high
         new = max(anchor, high)
-        accumulator = (accumulator >> q * (new - anchor)) + ((significand << (low + guard)) >> q * (new - high))
+        term = sign * ((significand << (low + guard)) >> q * (new - high))
+        accumulator = (accumulator >> q * (new - anchor)) + term
         anchor = new
     return accumulator * Fraction(2) ** (q * anchor - fmt.bias - m_bits - guard)
 

@@ -6,7 +6,7 @@ from test_rtl_presets import run_pairwise
 from bnforge.config import Config, Multiplier
 from bnforge.formats import E4M3, E5M2, FP10, FP10_1_6_3, FP16, WORKING, BlockFormat
 
-SMALL = {"sample_depth": 32, "chunk_len": 8}
+SMALL = {"sample_depth": 64, "chunk_len": 16}
 
 CONFIGS = [
     Config(name="fp16", lanes=2, x_format=FP16, storage=FP16, **SMALL),

@@ -138,7 +138,7 @@ def test_reset_in_the_middle(preset, seed):
     rng = np.random.default_rng(seed)
     stalls = Stalls(*[Stall(0.1, 4)] * 4)
     runs, stretches = [], []
-    for index in range(40):
+    for index in range(20):
         tiles = [plain_tile(config, int(rng.integers(1, 2 * config.sample_depth)), rng) for _ in range(4)]
         cut = int(rng.integers(1, 8 * config.sample_depth)) if index % 2 == 0 else None
         runs.append((tiles, cut))

@@ -6,7 +6,7 @@ that the Verilog can be read. Numbers are narrowed only in :mod:`bnforge.roundin
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Const, Mux, Shape, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Mux, Signal, Value, signed, unsigned
 
 __all__ = ["Unpacked", "comb", "sanitise", "decode", "exponent_range", "normalise", "shift_right_sticky", "multiply",
            "add", "exponent_shape"]
@@ -14,14 +14,16 @@ __all__ = ["Unpacked", "comb", "sanitise", "decode", "exponent_range", "normalis
 
 @dataclass(frozen=True)
 class Unpacked:
-    """A binary number ``± sig · 2**(exponent - (len(sig) - 1))``: ``exponent`` is the weight of the top bit of ``sig``.
+    """A binary number: ``exponent - bias`` is the weight of the top bit of ``sig``.
 
-    Normalised when the top bit of ``sig`` is set, or ``sig`` is zero (then sign and exponent mean nothing).
+    The bias is a constant that decoding leaves in place; only rounding, and adding numbers of different bias, take it
+    out. Normalised when the top bit of ``sig`` is set, or ``sig`` is zero (then sign and exponent mean nothing).
     """
 
     sign: Value
     exponent: Value
     sig: Value
+    bias: int = 0
 
     @property
     def is_zero(self):
@@ -30,11 +32,36 @@ class Unpacked:
 
     def extended(self, width):
         """The same number with zeros appended to ``sig`` up to ``width`` bits."""
-        return Unpacked(self.sign, self.exponent, Cat(Const(0, width - len(self.sig)), self.sig))
+        return self.with_sig(Cat(Const(0, width - len(self.sig)), self.sig))
 
     def truncated(self, width):
         """The top ``width`` bits of ``sig``: truncation towards zero."""
-        return Unpacked(self.sign, self.exponent, self.sig[len(self.sig) - width:])
+        return self.with_sig(self.sig[len(self.sig) - width:])
+
+    def with_sig(self, sig):
+        return Unpacked(self.sign, self.exponent, sig, self.bias)
+
+    def negated(self):
+        return Unpacked(~self.sign, self.exponent, self.sig, self.bias)
+
+    def unbiased(self, m, name):
+        """The same number with bias 0."""
+        return Unpacked(self.sign, comb(m, self.exponent - self.bias, f"{name}_unbiased"), self.sig)
+
+    def normalised(self, m, name, limit=None):
+        """The same number normalised, by at most ``limit`` places."""
+        sig, shift = normalise(m, self.sig, name=name, limit=limit)
+        return Unpacked(self.sign, comb(m, self.exponent - shift, f"{name}_norm_exponent"), sig, self.bias)
+
+    def registered(self, m, name):
+        """The same number one cycle later."""
+        parts = []
+        for field in ("sign", "exponent", "sig"):
+            value = Value.cast(getattr(self, field))
+            register = Signal(value.shape(), name=f"{name}_{field}_q", reset_less=True)
+            m.d.sync += register.eq(value)
+            parts.append(register)
+        return Unpacked(*parts, self.bias)
 
 
 def comb(m, value, name, shape=None):
@@ -81,17 +108,12 @@ def decode(m, fmt, code, *, name):
     """Normalised value of a sanitised code."""
     fraction = code[:fmt.fraction_width]
     field = code[fmt.fraction_width:-1]
-    low, high = exponent_range(fmt)
-    exponent = Signal(exponent_shape(low - 1, high), name=f"{name}_exponent")
     if not fmt.has_subnormals:
-        m.d.comb += exponent.eq(field - fmt.bias)
-        hidden = field.any()
-        sig = comb(m, Cat(fraction, hidden), f"{name}_sig")
-        return Unpacked(code[-1], exponent, sig)
+        sig = comb(m, Cat(fraction, field.any()), f"{name}_sig")
+        return Unpacked(code[-1], comb(m, field, f"{name}_exponent"), sig, fmt.bias)
     hidden = comb(m, field.any(), f"{name}_hidden")
-    sig, shift = normalise(m, Cat(fraction, hidden), name=name)
-    m.d.comb += exponent.eq(Mux(hidden, field, 1) - fmt.bias - shift)
-    return Unpacked(code[-1], exponent, sig)
+    exponent = comb(m, Cat(field[0] | ~hidden, field[1:]), f"{name}_exponent")
+    return Unpacked(code[-1], exponent, Cat(fraction, hidden), fmt.bias).normalised(m, name)
 
 
 def normalise(m, sig, *, name, limit=None):
@@ -133,8 +155,7 @@ def shift_right_sticky(m, sig, amount, *, name):
 
 def multiply(a, b):
     """Exact product of two normalised numbers; its significand may have one leading zero."""
-    sig = a.sig * b.sig
-    return Unpacked(a.sign ^ b.sign, a.exponent + b.exponent + 1, sig)
+    return Unpacked(a.sign ^ b.sign, a.exponent + b.exponent, a.sig * b.sig, a.bias + b.bias - 1)
 
 
 def add(m, a, b, keep, *, name):
@@ -150,17 +171,17 @@ def add(m, a, b, keep, *, name):
         Significant bits that the next rounding, or truncation, keeps.
     """
     width = max(len(a.sig) + 1, len(b.sig) + 1, keep + 2)
-    b_greater = (b.exponent > a.exponent) | ((b.exponent == a.exponent) & (
-        b.extended(width).sig > a.extended(width).sig))
+    a, b = a.extended(width), b.extended(width)
+    apart = comb(m, a.exponent - b.exponent + (b.bias - a.bias), f"{name}_apart")
+    b_greater = apart[-1] | ((apart == 0) & (b.sig > a.sig))
     swap = comb(m, ~b.is_zero & (a.is_zero | b_greater), f"{name}_swap")
-    exponent = comb(m, Mux(swap, b.exponent, a.exponent), f"{name}_exponent")
-    difference = comb(m, Mux(swap, b.exponent - a.exponent, a.exponent - b.exponent), f"{name}_difference")
-    distance = difference.as_unsigned()[:len(difference) - 1]
-    large = comb(m, Mux(swap, b.extended(width).sig, a.extended(width).sig), f"{name}_large")
-    small = comb(m, Mux(swap, a.extended(width).sig, b.extended(width).sig), f"{name}_small")
+    exponent = comb(m, Mux(swap, b.exponent + (a.bias - b.bias), a.exponent), f"{name}_exponent")
+    distance = comb(m, (apart ^ swap.replicate(len(apart))) + swap, f"{name}_distance", unsigned(len(apart) - 1))
+    large = comb(m, Mux(swap, b.sig, a.sig), f"{name}_large")
+    small = comb(m, Mux(swap, a.sig, b.sig), f"{name}_small")
     small, sticky = shift_right_sticky(m, small, distance, name=name)
     subtract = comb(m, a.sign ^ b.sign, f"{name}_subtract")
     addend = Cat(sticky, small) ^ subtract.replicate(width + 1)
     total = comb(m, (Cat(Const(0, 1), large) + addend + subtract) ^ (subtract << (width + 1)), f"{name}_sum",
                  unsigned(width + 2))
-    return Unpacked(Mux(swap, b.sign, a.sign), exponent + 1, total)
+    return Unpacked(Mux(swap, b.sign, a.sign), exponent, total, a.bias - 1)

@@ -192,17 +192,19 @@ class ConstantExtraction(wiring.Component):
         m.d.sync += [s_sign.eq(sign), s_exponent.eq((anchor << shape.q_log2) + top - shift),
                      s_sig.eq(Cat(Const(0, SUM_WIDTH), sig)[-SUM_WIDTH:])]
 
-        gamma = decode(m, WORKING, self.i_gamma, name="gamma").extended(SUM_WIDTH)
-        rinv = self._rinv
+        def working(code, name):
+            return decode(m, WORKING, code, name=name)
+
+        gamma = working(self.i_gamma, "gamma").extended(SUM_WIDTH).unbiased(m, "gamma")
         operands = {
-            Schedule.TIMES_SUM: (Unpacked(s_sign, s_exponent, s_sig), decode(m, WORKING, inv_sample, name="inv_s")),
+            Schedule.TIMES_SUM: (Unpacked(s_sign, s_exponent, s_sig), working(inv_sample, "inv_sample")),
             Schedule.TIMES_RANGE: (Unpacked(Const(0, 1), self.i_range.exponent, self.i_range.sig),
-                                   decode(m, WORKING, inv_chunks, name="inv_k")),
-            Schedule.TIMES_GAMMA: (gamma, decode(m, WORKING, rinv, name="rinv"))}
+                                   working(inv_chunks, "inv_chunks")),
+            Schedule.TIMES_GAMMA: (gamma, working(self._rinv, "rinv"))}
         factors = [Unpacked(Signal(1, name=f"factor{i}_sign"),
                             Signal(max((side.exponent.shape() for side in sides), key=lambda shape: shape.width),
                                    name=f"factor{i}_exponent"),
-                            Signal(len(sides[0].sig), name=f"factor{i}_sig"))
+                            Signal(len(sides[0].sig), name=f"factor{i}_sig"), sides[0].bias)
                    for i, sides in enumerate(zip(*operands.values()))]
         with m.Switch(self._phase):
             for step, pair in operands.items():
@@ -210,15 +212,7 @@ class ConstantExtraction(wiring.Component):
                     for factor, operand in zip(factors, pair):
                         m.d.comb += [factor.sign.eq(operand.sign), factor.exponent.eq(operand.exponent),
                                      factor.sig.eq(operand.sig)]
-        result = multiply(*factors)
-        self._product = product = Unpacked(
-            Signal(name="product_sign", reset_less=True),
-            Signal(result.exponent.shape(), name="product_exponent", reset_less=True),
-            Signal(len(result.sig), name="product_sig", reset_less=True))
-        m.d.sync += [product.sign.eq(result.sign), product.exponent.eq(result.exponent), product.sig.eq(result.sig)]
-
-        sig, shift = normalise(m, product.sig, name="product", limit=1)
-        self._normal_product = Unpacked(product.sign, comb(m, product.exponent - shift, "product_norm_exponent"), sig)
+        self._normal_product = multiply(*factors).registered(m, "product").normalised(m, "product", limit=1)
         code, over = round_to(m, WORKING, self._normal_product, name="mean")
         narrow = Signal(WORKING.width, reset_less=True)
         m.d.sync += narrow.eq(code)
@@ -238,15 +232,13 @@ class ConstantExtraction(wiring.Component):
     def _reciprocal_input(self, m, divider, sample_len, n_chunks, narrow):
         """1/S_eff and 1/K first, then 1/(R + eps) of each lane."""
         def whole(value, name):
-            sig, shift = normalise(m, value, name=name)
-            return Unpacked(Const(0, 1), comb(m, len(value) - 1 - shift, f"{name}_exponent"), sig).extended(
-                DENOMINATOR_WIDTH)
+            number = Unpacked(Const(0, 1), Const(len(value) - 1), value).normalised(m, name)
+            return number.extended(DENOMINATOR_WIDTH)
 
         r = decode(m, WORKING, narrow, name="r")
         eps = decode(m, WORKING, self._tile.eps, name="eps")
-        total = add(m, r, eps, DENOMINATOR_WIDTH, name="denominator")
-        sig, shift = normalise(m, total.sig, name="denominator", limit=1)
-        denominator = Unpacked(Const(0, 1), total.exponent - shift, sig).truncated(DENOMINATOR_WIDTH)
+        total = add(m, r, eps, DENOMINATOR_WIDTH, name="denominator").normalised(m, "denominator", limit=1)
+        denominator = total.truncated(DENOMINATOR_WIDTH).unbiased(m, "denominator")
 
         r_is_zero, exponent = self._denominator_tag()
         at_lane, _ = self._at(m, Schedule.DENOMINATOR, "denominator")
@@ -263,8 +255,8 @@ class ConstantExtraction(wiring.Component):
         """The divider's results, rounded: 1/S_eff and 1/K to registers of the tile, Rinv to one of the lane."""
         r_is_zero, exponent = (Signal.like(part, name=f"result_{part.name}") for part in self._denominator_tag())
         m.d.comb += Cat(r_is_zero, exponent).eq(divider.o_tag)
-        sig, shift = normalise(m, Cat(divider.o_inexact, divider.o_quotient), name="reciprocal", limit=1)
-        value = Unpacked(Const(0, 1), comb(m, -exponent - shift, "reciprocal_exponent"), sig)
+        value = Unpacked(Const(0, 1), -exponent, Cat(divider.o_inexact, divider.o_quotient)).normalised(
+            m, "reciprocal", limit=1)
         code, _ = round_to(m, WORKING, value, name="reciprocal")  # a denominator of 2^-126 or more: cannot saturate
         inv_sample, inv_chunks, self._rinv = (Signal(WORKING.width, name=name, reset_less=True)
                                               for name in ("inv_sample", "inv_chunks", "rinv"))
@@ -293,9 +285,8 @@ class ConstantExtraction(wiring.Component):
                      divider.i_tag.eq(Cat(product.sign, quotient_exponent))]
         exponent = Signal(quotient_exponent.shape(), name="a_exponent")
         m.d.comb += exponent.eq(divider.o_tag[1:])
-        sig, shift = normalise(m, Cat(divider.o_inexact, divider.o_quotient), name="quotient", limit=1)
-        code, over = round_a(m, config, Unpacked(divider.o_tag[0], comb(m, exponent - shift, "a_norm_exponent"), sig),
-                             name="a")
+        quotient = Unpacked(divider.o_tag[0], exponent, Cat(divider.o_inexact, divider.o_quotient), product.bias - c.bias)
+        code, over = round_a(m, config, quotient.normalised(m, "quotient", limit=1), name="a")
         at_round, lane = self._at(m, Schedule.ROUND_A, "round_a")
         a = Signal(config.a_format.width, reset_less=True)
         m.d.sync += a.eq(Mux(self._enabled(lane), code, 0))
@@ -310,21 +301,10 @@ class ConstantExtraction(wiring.Component):
         m.d.comb += [write.en.eq(self.o_mu.valid), write.addr.eq(self.o_mu.lane), write.data.eq(self.o_mu.code),
                      read.addr.eq(self._at(m, Schedule.TIMES_A - 1, "mu_read")[1])]
         exact = multiply(decode(m, WORKING, read.data, name="mu"), decode(m, config.a_format, a, name="a"))
-        product = Unpacked(*(Signal(part.shape(), name=f"mu_a_{name}", reset_less=True) for name, part in
-                             (("sign", exact.sign), ("exponent", exact.exponent), ("sig", exact.sig))))
-        m.d.sync += [product.sign.eq(~exact.sign), product.exponent.eq(exact.exponent), product.sig.eq(exact.sig)]
-
-        sig, shift = normalise(m, product.sig, name="mu_a", limit=1)
-        total = add(m, decode(m, WORKING, self.i_beta, name="beta"),
-                    Unpacked(product.sign, product.exponent - shift, sig), config.b_format.significand_width,
-                    name="b")
-        raw = Unpacked(*(Signal(part.shape(), name=f"b_{name}", reset_less=True) for name, part in
-                         (("sign", total.sign), ("exponent", total.exponent), ("sig", total.sig))))
-        m.d.sync += [raw.sign.eq(total.sign), raw.exponent.eq(total.exponent), raw.sig.eq(total.sig)]
-
-        sig, shift = normalise(m, raw.sig, name="b_sum")
-        code, over = round_to(m, config.b_format, Unpacked(raw.sign, comb(m, raw.exponent - shift, "b_norm_exponent"),
-                                                           sig), name="b")
+        product = exact.negated().registered(m, "mu_a").normalised(m, "mu_a", limit=1)
+        total = add(m, product, decode(m, WORKING, self.i_beta, name="beta"), config.b_format.significand_width,
+                    name="b").registered(m, "b")
+        code, over = round_to(m, config.b_format, total.normalised(m, "b_sum"), name="b")
         at_round, lane = self._at(m, Schedule.ROUND_B, "round_b")
         b = Signal(config.b_format.width, reset_less=True)
         m.d.sync += b.eq(Mux(self._enabled(lane), code, 0))

@@ -1,6 +1,6 @@
 """Storage converters: working-format values to stored codes, with the active-code rule (docs/arithmetic.md)."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -46,18 +46,20 @@ class FloatConverter(wiring.Component):
 
 
 class BlockElement(wiring.Component):
-    """One element of a block, once the block's exponent is known.
+    """One element of a block.
 
-    Latency: 1 cycle.
+    The exponent of the block is known one cycle after the value; meanwhile only the bits that an element can need wait.
+
+    Latency: 2 cycles from ``i_y``, 1 from ``i_reference``.
 
     Members
     -------
-    i_y, i_activation : working-format code
-    i_reference : exponent of the block, in the working format's bias
+    i_y : working-format code
+    i_reference, i_activation : exponent of the block, in the working format's bias; one cycle after ``i_y``
     o_element : two's complement, or unsigned where the format drops the sign
     """
 
-    latency = 1
+    latency = 2
 
     def __init__(self, config):
         self.config = config
@@ -67,24 +69,28 @@ class BlockElement(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         fmt = self.config.storage
-        y = decode(m, WORKING, self.i_y, name="y")
-        distance = comb(m, self.i_reference - self.i_y[WORKING.fraction_width:-1], "distance")
-        beyond = comb(m, distance[-1], "beyond")  # the block's exponent was clamped
-
         keep = fmt.fraction_width + 1
-        low = WORKING.significand_width - keep - 1
-        kept, sticky = shift_right_sticky(m, y.sig[low:], distance.as_unsigned()[:-1], name="element")
-        kept_lsb, guard = kept[1], kept[0]
-        up = comb(m, guard & (sticky | y.sig[:low].any() | kept_lsb), "up")
+        guard = WORKING.fraction_width - keep  # position of the guard bit; those below only stick
+        sign, rest = Signal(reset_less=True), Signal(reset_less=True)
+        field = Signal(WORKING.exponent_width, reset_less=True)
+        fraction = Signal(keep, reset_less=True)
+        m.d.sync += [sign.eq(self.i_y[-1]), field.eq(self.i_y[WORKING.fraction_width:-1]),
+                     fraction.eq(self.i_y[guard:WORKING.fraction_width]), rest.eq(self.i_y[:guard].any())]
+
+        nonzero = comb(m, field.any(), "nonzero")
+        distance = comb(m, self.i_reference - field, "distance")
+        beyond = comb(m, distance[-1], "beyond")  # the block's exponent was clamped
+        kept, sticky = shift_right_sticky(m, Cat(fraction, nonzero), distance.as_unsigned()[:-1], name="element")
+        up = comb(m, kept[0] & (sticky | rest | kept[1]), "up")
         rounded = comb(m, kept[1:] + up, "rounded")
         full = comb(m, rounded[keep] | beyond, "full")
-        lost = comb(m, (self.i_activation != Activation.IDENTITY) & ~rounded.any() & ~y.is_zero, "lost")
+        lost = comb(m, (self.i_activation != Activation.IDENTITY) & ~rounded.any() & nonzero, "lost")
         # Only a value below 6 can round up to it: 6 itself is exact, and relu6 leaves nothing above.
         filled = comb(m, (self.i_activation == Activation.RELU6) & (self.i_reference == WORKING.bias + 2) & up &
                       (rounded == fmt.six_element), "filled")
-        magnitude = comb(m, Mux(y.is_zero, 0, Mux(full, fmt.max_element, Mux(filled, fmt.six_element - 1,
-                                                                             rounded[:keep] | lost))), "magnitude")
-        m.d.sync += self.o_element.eq(Mux(y.sign, -magnitude, magnitude) if fmt.signed else magnitude)
+        magnitude = comb(m, Mux(nonzero, Mux(full, fmt.max_element, Mux(
+            filled, fmt.six_element - 1, rounded[:keep] | lost)), 0), "magnitude")
+        m.d.sync += self.o_element.eq(Mux(sign, -magnitude, magnitude) if fmt.signed else magnitude)
         return m
 
 
@@ -100,7 +106,7 @@ class BlockConverter(wiring.Component):
     o_saturated : the exponent was above the range
     """
 
-    latency = 2
+    latency = BlockElement.latency
 
     def __init__(self, config):
         self.config = config
@@ -132,9 +138,7 @@ class BlockConverter(wiring.Component):
         m.d.sync += [s1_activation.eq(self.i_activation), s1_reference.eq(reference), s1_code.eq(code),
                      s1_over.eq(over), self.o_exponent.eq(s1_code), self.o_saturated.eq(s1_over)]
         for i, y in enumerate(self.i_y):
-            held = Signal(WORKING.width, name=f"y{i}_q", reset_less=True)
-            m.d.sync += held.eq(y)
             m.submodules[f"element{i}"] = element = BlockElement(self.config)
-            m.d.comb += [element.i_y.eq(held), element.i_activation.eq(s1_activation),
+            m.d.comb += [element.i_y.eq(y), element.i_activation.eq(s1_activation),
                          element.i_reference.eq(s1_reference), self.o_elements[i].eq(element.o_element)]
         return m

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .arith import Unpacked, add, comb, decode, multiply, normalise
+from .arith import Unpacked, add, comb, decode, multiply
 from .config import Activation, Multiplier
 from .formats import WORKING
 from .rounding import round_to
@@ -41,16 +41,13 @@ class MultiplyAdd(wiring.Component):
         config = self.config
         x = decode(m, config.x_format, self.i_x, name="x")
         a = decode(m, config.a_format, self.i_a, name="a")
-        exact = self._multiply(m, x, a)
-        product = _registered(m, exact, "product")
+        product = self._multiply(m, x, a).registered(m, "product")
 
-        sig, shift = normalise(m, product.sig, name="product", limit=1)
-        scaled = Unpacked(product.sign, comb(m, product.exponent - shift, "product_norm_exponent"), sig)
         b = decode(m, config.b_format, self.i_b, name="b")
-        total = _registered(m, add(m, scaled, b, WORKING.significand_width, name="sum"), "sum")
+        scaled = product.normalised(m, "product", limit=1)
+        total = add(m, scaled, b, WORKING.significand_width, name="sum").registered(m, "sum")
 
-        sig, shift = normalise(m, total.sig, name="sum")
-        normal = Unpacked(total.sign, comb(m, total.exponent - shift, "sum_norm_exponent"), sig)
+        normal = total.normalised(m, "sum")
         code, saturated = round_to(m, WORKING, normal, name="y")
         m.d.sync += [self.o_code.eq(code), self.o_saturated.eq(saturated)]
         return m
@@ -71,15 +68,7 @@ class MultiplyAdd(wiring.Component):
         width = len(x.sig) + digits + 1
         total = comb(m, (large + (shifted ^ minus.replicate(width)) + minus)[:width], "digits_sum")
         sig = comb(m, Mux(a.is_zero, 0, total), "digits_product")
-        return Unpacked(x.sign ^ a.sign, x.exponent + a.exponent + 1, sig)
-
-
-def _registered(m, value, name):
-    """The number one cycle later."""
-    parts = [Signal(part.shape(), name=f"{name}_{field}_q", reset_less=True) for field, part in
-             (("sign", value.sign), ("exponent", value.exponent), ("sig", value.sig))]
-    m.d.sync += [signal.eq(part) for signal, part in zip(parts, (value.sign, value.exponent, value.sig))]
-    return Unpacked(*parts)
+        return Unpacked(x.sign ^ a.sign, x.exponent + a.exponent, sig, x.bias + a.bias - 1)
 
 
 class NormaliserLane(wiring.Component):

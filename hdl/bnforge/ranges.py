@@ -1,10 +1,10 @@
 """Range unit: drains the extrema of a chunk lane by lane, and adds up the ranges of each lane."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from .arith import Unpacked, add, comb, decode, exponent_range, exponent_shape, normalise
+from .arith import Unpacked, add, comb, decode, exponent_range, exponent_shape
 from .statistics import code_of, extrema_layout
 from .streams import lane_width
 
@@ -33,12 +33,12 @@ class RangeUnit(wiring.Component):
 
     After ``i_load`` it takes one lane per cycle from the snapshot chain, so a new chunk may end ``lanes`` cycles later.
 
-    Latency: the sum of lane i can be read from cycle ``i + 5`` after ``i_load`` on.
+    Latency: the sum of lane i can be read from cycle ``i + 6`` after ``i_load`` on.
 
     Members
     -------
     i_load : a chunk ends; with it ``i_chunk``, ``i_tile`` (tile number modulo 4)
-    i_extrema, o_shift : snapshot of lane 0; move the chain on
+    i_extrema : snapshot of lane 0
     o_busy : the chain still holds more than the lane that leaves now
     o_position_valid, o_position : positions for the record
     i_read_parity, i_read_lane : what to read (tile number modulo 2)
@@ -49,7 +49,7 @@ class RangeUnit(wiring.Component):
         self.config = config
         super().__init__({
             "i_load": In(1), "i_chunk": In(range(max(2, config.n_chunks))), "i_tile": In(2),
-            "i_extrema": In(extrema_layout(config)), "o_shift": Out(1), "o_busy": Out(1),
+            "i_extrema": In(extrema_layout(config)), "o_busy": Out(1),
             "o_position_valid": Out(1), "o_position": Out(position_layout(config)),
             "i_read_parity": In(1), "i_read_lane": In(lane_width(config)), "o_sum": Out(range_sum_layout(config))})
 
@@ -59,14 +59,18 @@ class RangeUnit(wiring.Component):
         remaining = Signal(range(config.lanes + 1))
         lane = Signal(lane_width(config))
         chunk, tile = Signal.like(self.i_chunk), Signal(2)
-        m.d.comb += [self.o_shift.eq(remaining != 0), self.o_busy.eq(remaining > 1)]
-        with m.If(self.o_shift):
+        # One cycle after ``i_load`` the lanes take their snapshots; from the next on lane after lane leaves.
+        loading, next_chunk, next_tile = Signal(), Signal.like(self.i_chunk), Signal(2)
+        m.d.sync += [loading.eq(self.i_load), next_chunk.eq(self.i_chunk), next_tile.eq(self.i_tile)]
+        leaving = comb(m, remaining != 0, "leaving")
+        m.d.comb += self.o_busy.eq((remaining > 2) | (loading & (config.lanes > 1)))
+        with m.If(leaving):
             m.d.sync += [remaining.eq(remaining - 1), lane.eq(lane + 1)]
-        with m.If(self.i_load):
-            m.d.sync += [remaining.eq(config.lanes), lane.eq(0), chunk.eq(self.i_chunk), tile.eq(self.i_tile)]
+        with m.If(loading):
+            m.d.sync += [remaining.eq(config.lanes), lane.eq(0), chunk.eq(next_chunk), tile.eq(next_tile)]
         position = self.o_position
         m.d.comb += [
-            self.o_position_valid.eq(self.o_shift), position.tile.eq(tile), position.lane.eq(lane),
+            self.o_position_valid.eq(leaving), position.tile.eq(tile), position.lane.eq(lane),
             position.chunk.eq(chunk), position.argmax.eq(self.i_extrema.argmax),
             position.argmin.eq(self.i_extrema.argmin)]
 
@@ -74,17 +78,14 @@ class RangeUnit(wiring.Component):
         fmt = config.x_format
         greatest = decode(m, fmt, code_of(self.i_extrema.max), name="max")
         least = decode(m, fmt, code_of(self.i_extrema.min), name="min")
-        least = Unpacked(~least.sign, least.exponent, least.sig)
-        difference = add(m, greatest, least, SUM_WIDTH, name="range")
-        s1 = _Stage(m, 1, self.o_shift, lane, chunk == 0, tile[0])
-        s1_sig, s1_exponent = _register(m, difference.sig, "s1_sig"), _register(m, difference.exponent, "s1_exponent")
+        difference = add(m, greatest, least.negated(), SUM_WIDTH, name="range").unbiased(m, "range")
+        s1 = _Stage(m, 1, leaving, lane, chunk == 0, tile[0])
+        raw = difference.registered(m, "s1")
 
         # Stage 2: normalise and truncate; the sum so far is being read.
         sums = range_sum_layout(config)
-        sig, shift = normalise(m, s1_sig, name="range")
         s2 = _Stage(m, 2, s1.valid, s1.lane, s1.is_first, s1.parity)
-        s2_sig = _register(m, sig[len(sig) - SUM_WIDTH:], "s2_sig")
-        s2_exponent = _register(m, s1_exponent - shift, "s2_exponent")
+        addend = raw.normalised(m, "range").truncated(SUM_WIDTH).registered(m, "s2")
 
         # Stage 3: add and write back.
         m.submodules.sums = mem = memory.Memory(shape=sums, depth=2 << lane_width(config), init=[])
@@ -92,11 +93,11 @@ class RangeUnit(wiring.Component):
         m.d.comb += own.addr.eq(Cat(s1.lane, s1.parity))
         so_far = Unpacked(Const(0, 1), own.data.exponent, comb(m, own.data.sig & (~s2.is_first).replicate(SUM_WIDTH),
                                                                "so_far"))
-        total = add(m, so_far, Unpacked(Const(0, 1), s2_exponent, s2_sig), SUM_WIDTH, name="total")
-        sig, shift = normalise(m, total.sig, name="total", limit=1)
+        total = add(m, so_far, Unpacked(Const(0, 1), addend.exponent, addend.sig), SUM_WIDTH, name="total")
+        total = total.normalised(m, "total", limit=1).truncated(SUM_WIDTH).unbiased(m, "total")
         m.d.comb += [
             write.en.eq(s2.valid), write.addr.eq(Cat(s2.lane, s2.parity)),
-            write.data.sig.eq(sig[len(sig) - SUM_WIDTH:]), write.data.exponent.eq(total.exponent - shift),
+            write.data.sig.eq(total.sig), write.data.exponent.eq(total.exponent),
             other.addr.eq(Cat(self.i_read_lane, self.i_read_parity)), self.o_sum.eq(other.data)]
         return m
 
@@ -111,8 +112,3 @@ class _Stage:
         self.parity = Signal(name=f"s{number}_parity", reset_less=True)
         m.d.sync += [self.valid.eq(valid), self.lane.eq(lane), self.is_first.eq(is_first), self.parity.eq(parity)]
 
-
-def _register(m, value, name):
-    register = Signal(value.shape(), name=name, reset_less=True)
-    m.d.sync += register.eq(value)
-    return register

@@ -1,8 +1,8 @@
 """The one place that narrows a number: nearest-even rounding to a float format (docs/arithmetic.md, "The rounder")."""
 
-from amaranth.hdl import Cat, Const, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Mux, Signal, unsigned
 
-from .arith import comb, exponent_range, shift_right_sticky
+from .arith import comb, shift_right_sticky
 from .config import Multiplier
 
 __all__ = ["round_to", "round_a"]
@@ -23,7 +23,7 @@ def round_to(m, fmt, value, *, name):
     """
     keep = fmt.significand_width
     value = value.extended(max(len(value.sig), keep + 2))
-    sig, field = value.sig, comb(m, value.exponent + fmt.bias, f"{name}_field")
+    sig, field = value.sig, comb(m, value.exponent + (fmt.bias - value.bias), f"{name}_field")
     if fmt.has_subnormals:
         tiny = comb(m, field < 1, f"{name}_tiny")
         depth = comb(m, Mux(tiny, 1 - field, 0), f"{name}_depth")
@@ -59,15 +59,19 @@ def round_a(m, config, value, *, name):
         passed = (top > midpoint) | ((top == midpoint) & (rest if index % 2 == 0 else Const(1)))
         with m.If(passed):
             m.d.comb += fraction.eq(above - one)
-    field = comb(m, value.exponent + fmt.bias, f"{name}_field")
+    field = comb(m, value.exponent + (fmt.bias - value.bias), f"{name}_field")
     return _encode(m, fmt, value, field, fraction, name=name)
 
 
 def _encode(m, fmt, value, field, fraction, *, name):
     """Code of ``fraction`` (with its carry) in exponent ``field``: flush, saturate, clear the sign of zero."""
     magnitude = comb(m, (field << fmt.fraction_width) + fraction, f"{name}_magnitude")
-    over = comb(m, (magnitude > fmt.max_code) & ~value.is_zero, f"{name}_saturated")
-    zero = value.is_zero | (magnitude < fmt.min_code)
+    # The limits fall between exponents, so that a few bits decide; only e4m3 has finite values in its last exponent.
+    limit = magnitude if fmt.is_e4m3 else magnitude[fmt.fraction_width:].as_signed()
+    over = comb(m, (limit > (fmt.max_code if fmt.is_e4m3 else fmt.max_code >> fmt.fraction_width)) & ~value.is_zero,
+                f"{name}_saturated")
+    least = magnitude if fmt.has_subnormals else magnitude[fmt.fraction_width:].as_signed()
+    zero = value.is_zero | (least < 1)
     body = Mux(over, fmt.max_code, magnitude)
     code = comb(m, Mux(zero, 0, Cat((body | Const(0, fmt.width - 1))[:fmt.width - 1], value.sign)), f"{name}_code",
                 unsigned(fmt.width))

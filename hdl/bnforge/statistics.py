@@ -1,10 +1,10 @@
 """Sample statistics of one lane: the anchored sum, and the extrema of each chunk with their positions."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .arith import comb, shift_right_sticky
+from .arith import comb
 
 __all__ = ["AccumulatorShape", "StatisticsLane", "sum_layout", "extrema_layout", "key_of", "code_of"]
 
@@ -33,6 +33,29 @@ class AccumulatorShape:
         self.anchor_width = fmt.exponent_width - self.q_log2
         self.unit_exponent = -fmt.bias - fmt.fraction_width - self.guard
 
+    @property
+    def max_drop(self):
+        """Anchor steps that leave nothing but the sign of anything."""
+        return min((1 << self.anchor_width) - 1, -(-self.width >> self.q_log2))
+
+    @property
+    def drop_width(self):
+        return self.max_drop.bit_length()
+
+    def clamped(self, m, distance):
+        """The shift that an anchor distance asks for, in anchor steps."""
+        if not self.drop_width:
+            return Const(0, 0)
+        return Mux(distance > self.max_drop, self.max_drop, distance)[:self.drop_width]
+
+    def drop(self, m, value, steps, name):
+        """``value`` shifted right by ``steps`` anchor steps; arithmetically when it is signed."""
+        shape = Value.cast(value).shape()
+        for power in range(self.drop_width):
+            step = min((1 << self.q_log2) << power, len(value) - shape.signed)
+            value = comb(m, Mux(steps[power], value >> step, value), f"{name}_down{step}", shape)
+        return value
+
 
 def sum_layout(config):
     """What the constant extraction reads of a lane's sum."""
@@ -60,10 +83,11 @@ class StatisticsLane(wiring.Component):
     """Sum, maximum and minimum of the sample of one channel.
 
     Takes an element in every cycle with ``i_valid`` high and never stalls. ``i_chunk_end`` copies the extrema of the
-    chunk, that element included, to a snapshot; ``i_sample_end`` the sum, one cycle later. The snapshots of all lanes form two shift
-    chains that the shared units read from lane 0, so the next tile may start on the next beat.
+    chunk, that element included, to a snapshot; ``i_sample_end`` the sum. The snapshots of all lanes form two shift
+    chains that the shared units read from lane 0, so the next tile may start on the next beat. The chain of the extrema
+    moves in every cycle; that of the sums on request.
 
-    Latency: extrema snapshot 1 cycle after ``i_chunk_end``, sum snapshot 2 cycles after ``i_sample_end``.
+    Latency: a snapshot can be read 2 cycles after ``i_chunk_end`` or ``i_sample_end``.
 
     Members
     -------
@@ -72,7 +96,7 @@ class StatisticsLane(wiring.Component):
     i_position : its position in the chunk
     i_first : it is the first of its tile
     i_chunk_first, i_chunk_end, i_sample_end : it is the first or last of its chunk, the last of the sample
-    i_sum_shift, i_extrema_shift : move the snapshot chains on by one lane
+    i_sum_shift : move the chain of sums on by one lane
     i_sum_chain, i_extrema_chain : snapshots of the next lane
     o_sum, o_extrema : snapshots of this lane
     """
@@ -83,7 +107,7 @@ class StatisticsLane(wiring.Component):
         super().__init__({
             "i_valid": In(1), "i_code": In(config.x_format.width), "i_position": In(config.position_width),
             "i_first": In(1), "i_chunk_first": In(1), "i_chunk_end": In(1), "i_sample_end": In(1),
-            "i_sum_shift": In(1), "i_extrema_shift": In(1),
+            "i_sum_shift": In(1),
             "i_sum_chain": In(sum_layout(config)), "i_extrema_chain": In(extrema_layout(config)),
             "o_sum": Out(sum_layout(config)), "o_extrema": Out(extrema_layout(config))})
 
@@ -95,20 +119,14 @@ class StatisticsLane(wiring.Component):
 
     def _extrema(self, m):
         best = Signal(extrema_layout(self.config), reset_less=True)
-        now = Signal(extrema_layout(self.config))
         snapshot = Signal(extrema_layout(self.config), reset_less=True)
+        chunk_end = Signal()
         key = comb(m, key_of(self.i_code), "key")
         for extremum, position, beats in (("max", "argmax", key > best.max), ("min", "argmin", key < best.min)):
             # A strict comparison: of equal elements the first wins.
-            wins = comb(m, self.i_chunk_first | beats, f"{extremum}_wins")
-            m.d.comb += [now[extremum].eq(Mux(wins, key, best[extremum])),
-                         now[position].eq(Mux(wins, self.i_position, best[position]))]
-        with m.If(self.i_valid):
-            m.d.sync += best.eq(now)
-        with m.If(self.i_extrema_shift):
-            m.d.sync += snapshot.eq(self.i_extrema_chain)
-        with m.If(self.i_chunk_end):
-            m.d.sync += snapshot.eq(now)
+            with m.If(self.i_valid & (self.i_chunk_first | beats)):
+                m.d.sync += [best[extremum].eq(key), best[position].eq(self.i_position)]
+        m.d.sync += [chunk_end.eq(self.i_chunk_end), snapshot.eq(Mux(chunk_end, best, self.i_extrema_chain))]
         m.d.comb += self.o_extrema.eq(snapshot)
 
     def _sum(self, m):
@@ -119,44 +137,39 @@ class StatisticsLane(wiring.Component):
         anchor = Signal(shape.anchor_width, reset_less=True)
         term_anchor = exponent[shape.q_log2:]
 
-        # Stage 1: the new anchor; the term in units of its own anchor.
-        raises = comb(m, self.i_first | (term_anchor > anchor), "raises")
-        new_anchor = Mux(raises, term_anchor, anchor)
-        valid, first, end, negative = (Signal(name=f"s1_{name}") for name in ("valid", "first", "end", "negative"))
+        # Stage 1: the new anchor, and how far term or sum are below it; the term in units of its own anchor. Without an
+        # element the term is 0, so that the sum stays as it is.
+        rise = comb(m, term_anchor - anchor, "rise")
+        raises = comb(m, self.i_first | ~rise[-1], "raises")
+        distance = Mux(rise[-1], -rise, rise)[:shape.anchor_width]
+        fields = ("keep", "negative", "raised", "end")
+        keep, negative, raised, end = (Signal(name=f"s1_{name}") for name in fields)
         term = Signal(fmt.significand_width + (1 << shape.q_log2) - 1, reset_less=True)
-        term_drop = Signal(shape.anchor_width, reset_less=True)
-        acc_drop = Signal(shape.anchor_width, reset_less=True)
-        significand = Cat(self.i_code[:fmt.fraction_width], hidden)
-        m.d.sync += [valid.eq(self.i_valid), first.eq(self.i_first), end.eq(self.i_sample_end)]
-        with m.If(self.i_valid):
-            m.d.sync += [
-                anchor.eq(new_anchor), negative.eq(self.i_code[-1]),
-                term.eq(significand << exponent[:shape.q_log2]),
-                term_drop.eq(Mux(raises, 0, anchor - term_anchor)),
-                acc_drop.eq(Mux(raises, term_anchor - anchor, 0))]
+        drop = Signal(shape.drop_width, reset_less=True)
+        significand = Cat(self.i_code[:fmt.fraction_width], hidden) & self.i_valid.replicate(fmt.significand_width)
+        m.d.sync += [
+            term.eq(significand << exponent[:shape.q_log2]), negative.eq(self.i_code[-1]), end.eq(self.i_sample_end),
+            raised.eq(raises), keep.eq(~(self.i_valid & self.i_first)),
+            drop.eq(Mux(self.i_valid, shape.clamped(m, distance), 0))]
+        with m.If(self.i_valid & raises):
+            m.d.sync += anchor.eq(term_anchor)
 
-        # Stage 2: one of accumulator and term moves down to the common anchor, then they add.
+        # Stage 2: one of sum and term moves down to the common anchor, then they add.
         acc = Signal(signed(shape.width), reset_less=True)
-        aligned = Signal(signed(shape.width))
-        signed_term = comb(m, Mux(negative, -Cat(Const(0, shape.guard), term), Cat(Const(0, shape.guard), term)),
-                           "signed_term")
-        held = comb(m, Mux(first, 0, _drop(m, acc, acc_drop, shape, "acc")), "held", signed(shape.width))
-        m.d.comb += aligned.eq(_drop(m, signed_term, term_drop, shape, "term"))
-        total = comb(m, held + aligned, "total", signed(shape.width))
+        acc_drop = Mux(raised, drop, 0)
+        term_drop = Mux(raised, 0, drop)
+        aligned = shape.drop(m, Cat(Const(0, shape.guard), term), term_drop, "term")
+        held = shape.drop(m, acc, acc_drop, "acc").as_unsigned() & keep.replicate(shape.width)
+        inverted = comb(m, Cat(aligned, Const(0, shape.width - len(aligned))) ^ negative.replicate(shape.width),
+                        "inverted")
+        total = comb(m, (held + inverted + negative)[:shape.width], "total")
+        m.d.sync += acc.eq(total)
+        self._snapshot(m, end, total, anchor)
+
+    def _snapshot(self, m, end, total, anchor):
         snapshot = Signal(sum_layout(self.config), reset_less=True)
-        with m.If(valid):
-            m.d.sync += acc.eq(total)
         with m.If(self.i_sum_shift):
             m.d.sync += snapshot.eq(self.i_sum_chain)
         with m.If(end):
             m.d.sync += [snapshot.acc.eq(total), snapshot.anchor.eq(anchor)]
         m.d.comb += self.o_sum.eq(snapshot)
-
-
-def _drop(m, value, anchors, shape, name):
-    """Arithmetic right shift of ``value`` by ``anchors`` anchor steps."""
-    quantum = 1 << shape.q_log2
-    for power in range(shape.anchor_width):
-        step = min(quantum << power, len(value) - 1)
-        value = comb(m, Mux(anchors[power], value >> step, value), f"{name}_down{step}", signed(len(value)))
-    return value

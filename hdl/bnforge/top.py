@@ -92,7 +92,7 @@ class Top(wiring.Component):
 
         connect(m, header.o_open, entry.i_open)
         self._buffers(m, entry, constants, normaliser)
-        lanes = self._statistics(m, entry, ranges, constants)
+        lanes = self._statistics(m, entry, constants)
         m.d.comb += [
             *(sink.eq(source) for unit in (entry.i_tiles, constants.i_tiles)
               for sink, source in zip(unit, header.o_tiles)),
@@ -154,7 +154,7 @@ class Top(wiring.Component):
                          sink.valid.eq(buffer.r_rdy), sink.payload.eq(buffer.r_data), buffer.r_en.eq(sink.ready)]
         m.d.comb += entry.o_beat.ready.eq(sample.w_rdy)
 
-    def _statistics(self, m, entry, ranges, constants):
+    def _statistics(self, m, entry, constants):
         """One statistics unit per lane, their snapshots chained towards lane 0."""
         lanes = [StatisticsLane(self.config) for _ in range(self.config.lanes)]
         for i, lane in enumerate(lanes):
@@ -163,8 +163,7 @@ class Top(wiring.Component):
                 lane.i_valid.eq(entry.o_sampling), lane.i_code.eq(entry.o_beat.payload.codes[i]),
                 lane.i_position.eq(entry.o_position), lane.i_first.eq(entry.o_first),
                 lane.i_chunk_first.eq(entry.o_chunk_first), lane.i_chunk_end.eq(entry.o_chunk_end),
-                lane.i_sample_end.eq(entry.o_sample_end), lane.i_sum_shift.eq(constants.o_sum_shift),
-                lane.i_extrema_shift.eq(ranges.o_shift)]
+                lane.i_sample_end.eq(entry.o_sample_end), lane.i_sum_shift.eq(constants.o_sum_shift)]
             if i + 1 < len(lanes):
                 m.d.comb += [lane.i_sum_chain.eq(lanes[i + 1].o_sum), lane.i_extrema_chain.eq(lanes[i + 1].o_extrema)]
         return lanes

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnforge.config import Activation
-from bnforge.formats import BlockFormat, FloatFormat
+from bnforge.formats import WORKING, BlockFormat, FloatFormat
 
 from .floats import code_dtype, decode, decode_table, encode, max_value, min_value, round_to
 
@@ -13,6 +13,7 @@ __all__ = ["Encoded", "encode_blocks", "decode_blocks", "encode_floats"]
 
 _FRACTION = 52
 _BIAS = 1023
+_TINY = 2.0 ** WORKING.e_min
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,37 +54,31 @@ def _power_of_two(exponent):
     return ((exponent + _BIAS) << _FRACTION).view(np.float64)
 
 
-def _group_max(magnitude):
-    """Maximum over the last axis: by halves where it is a power of two, which numpy does faster."""
-    size = magnitude.shape[-1]
-    while size > 1 and size % 2 == 0:
-        size //= 2
-        magnitude = np.maximum(magnitude[..., :size], magnitude[..., size:2 * size])
-    return magnitude[..., 0] if size == 1 else magnitude.max(axis=-1)
+def _group_exponents(fmt, y):
+    """floor(log2 max|y|) of each group, -1023 for zeros; ``y`` contiguous, channels a multiple of ``group``.
 
-
-def block_exponents(fmt, magnitude):
-    """Exponent codes of blocks.
-
-    Parameters
-    ----------
-    magnitude : array of float64, (..., group)
-
-    Returns
-    -------
-    codes : array of int64, (...,)
-        clamp(floor(log2 max) + bias, 0, max_exponent_code); 0 for a block of zeros.
-    saturated : array of bool, (...,)
-    largest : array of float64, (...,)
+    The maximum of the exponent fields is that of the magnitudes. It is taken over windows of 2, 4, 8 ... neighbours at
+    every position, which runs at full width, and read where the groups begin.
     """
-    largest = _group_max(magnitude)
-    codes = (largest.view(np.int64) >> _FRACTION) - (_BIAS - fmt.bias)
-    saturated = codes > fmt.max_exponent_code
-    return np.clip(codes, 0, fmt.max_exponent_code), saturated, largest
+    fields = (y.view(np.int64) >> _FRACTION).astype(np.int16).ravel() & 0x7FF
+    window = 1
+    while window < fmt.group:
+        step = min(window, fmt.group - window)
+        fields = np.maximum(fields[:-step], fields[step:])
+        window += step
+    return fields[::fmt.group].astype(np.int64).reshape(len(y), -1) - _BIAS
+
+
+def _flush(y):
+    """Step 3 of the rounder to the working format: below 2^-126 is 0."""
+    return np.where(np.abs(y) < _TINY, 0.0, y)
 
 
 def encode_blocks(fmt, y, activation):
-    """Blocks of values of the working format.
+    """Blocks of values of the working format; such that it would flush (below 2^-126) count as 0.
+
+    Only a group whose largest value is below 2^-110 needs that done first: in others an element so small is less than
+    1/8, rounds to 0, and is not active.
 
     Parameters
     ----------
@@ -94,29 +89,34 @@ def encode_blocks(fmt, y, activation):
 
     Returns
     -------
-    elements : array of float64, (n, channels), integers
+    elements : integer array, (n, channels)
     exponents : array of int64, (n, groups)
     saturated : array of bool, (n, groups)
     values : array of float64, (n, channels)
         What was stored, decoded.
     """
     shape = y.shape
-    y = y.reshape(shape[0], -1, fmt.group)
-    exponents, saturated, largest = block_exponents(fmt, y if activation != Activation.IDENTITY else np.abs(y))
+    identity = activation == Activation.IDENTITY
+    largest = _group_exponents(fmt, y)
+    if ((largest < WORKING.e_min + 16) & (largest > -_BIAS)).any():
+        y = _flush(y)
+        largest = _group_exponents(fmt, y)
+    saturated = largest > fmt.max_exponent_code - fmt.bias
+    exponents = np.clip(largest + fmt.bias, 0, fmt.max_exponent_code)
     shift = (exponents - (fmt.bias + fmt.fraction_width))[..., None]
-    elements = y * _power_of_two(-shift)
-    np.rint(elements, out=elements)
-    if activation == Activation.IDENTITY:
-        np.clip(elements, -fmt.max_element, fmt.max_element, out=elements)
-        elements += 0.0
-    else:
-        np.minimum(elements, fmt.max_element, out=elements)
-        np.maximum(elements, y > 0, out=elements)
-    values = elements * _power_of_two(shift)
-    if activation == Activation.RELU6 and (largest >= 4).any():
-        short = (values >= 6) & (y < 6)
+    y = y.reshape(shape[0], -1, fmt.group)
+    scaled = y * _power_of_two(-shift)
+    np.rint(scaled, out=scaled)
+    if identity:
+        np.maximum(scaled, -fmt.max_element, out=scaled)
+    np.minimum(scaled, fmt.max_element, out=scaled)
+    elements = scaled.astype(element_dtype(fmt))
+    if not identity:
+        np.maximum(elements, (y >= _TINY).view(np.int8), out=elements)
+    if activation == Activation.RELU6 and (largest == 2).any():
+        short = (elements >= fmt.six_element) & (exponents == fmt.bias + 2)[..., None] & (y < 6)
         elements[short] = fmt.six_element - 1
-        values[short] = (fmt.six_element - 1) * 2.0 ** (2 - fmt.fraction_width)
+    values = elements * _power_of_two(shift)
     return elements.reshape(shape), exponents, saturated, values.reshape(shape)
 
 
@@ -140,6 +140,8 @@ def decode_blocks(fmt, elements, exponents):
 def encode_floats(fmt, y, activation):
     """Values of the working format rounded to a float format, with the active-code rule.
 
+    Such that the working format would flush (below 2^-126) count as 0.
+
     Parameters
     ----------
     fmt : FloatFormat
@@ -152,6 +154,7 @@ def encode_floats(fmt, y, activation):
     saturated : array of bool, (n, channels)
     values : array of float64, (n, channels)
     """
+    y = _flush(y)
     values, saturated = round_to(fmt, y)
     if activation != Activation.IDENTITY:
         values = np.where((y > 0) & (values == 0), min_value(fmt), values)

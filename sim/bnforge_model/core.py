@@ -10,15 +10,15 @@ from bnforge.formats import WORKING
 
 from .blocks import Encoded, element_dtype, encode_blocks, encode_floats
 from .constants import constants, fp32_value, frozen_constants, read_header
-from .floats import add_odd, max_value, min_value, round_significand, round_to
+from .floats import add_odd, round_significand, round_to
 from .inputs import CodeInput, FloatInput
 from .result import Flags, ForwardResult, Records
 from .statistics import SampleStatistics, sample_statistics
 
 __all__ = ["forward", "forward_codes", "expected_range", "default_c", "default_eps", "tile_slices"]
 
-_BLOCK = 1 << 15
-"""Elements normalised at a time: what fits in a second-level cache with its temporaries."""
+_BLOCK = 1 << 14
+"""Elements normalised at a time: the fastest of the powers of two tried; larger temporaries are new pages each time."""
 
 
 @functools.cache
@@ -219,6 +219,7 @@ def _normalise(config, source, sample, a, b, activation):
         saturated |= over
         if config.is_block:
             block, codes, over, values = encode_blocks(config.storage, exact, activation)
+            # Of a group that saturates some channel is enabled: masked ones hold 0.
             exponents[first:last] = codes
             saturated |= np.repeat(over.any(axis=0), config.storage.group)
         else:
@@ -226,12 +227,11 @@ def _normalise(config, source, sample, a, b, activation):
             saturated |= over.any(axis=0)
         elements[first:last] = block[:, :channels]
         y[first:last] = values[:, :channels]
-    # A group's exponent flags its tile: every channel of it, masked ones included, so keep it for the enabled ones.
     return y, Encoded(config.storage, elements, exponents), saturated[:channels]
 
 
 def lanes(config, x, a, b, activation):
-    """act(Q_W(a·x + b)) of a block of rows.
+    """act(Q_W(a·x + b)) of a block of rows, but for the flush below 2^-126, which is left to the storage.
 
     The product is exact in float64. Where it has no more than 16 bits the plain float64 sum is as good as the exact
     one: it is inexact only if the lesser term lies below 2^-36 of the greater, which then is a value of W itself and
@@ -248,9 +248,14 @@ def lanes(config, x, a, b, activation):
         y += b
     else:
         y = add_odd(y, np.broadcast_to(b, y.shape))
-    y, saturated = round_to(WORKING, y)
+    if max(-y.min(), y.max()) < 2.0 ** WORKING.e_max:
+        saturated = np.zeros(len(a), bool)
+        round_significand(y, WORKING.fraction_width, out=y)
+    else:
+        y, saturated = round_to(WORKING, y)
+        saturated = saturated.any(axis=0)
     if activation != Activation.IDENTITY:
         np.maximum(y, 0.0, out=y)
     if activation == Activation.RELU6:
         np.minimum(y, 6.0, out=y)
-    return y, saturated.any(axis=0)
+    return y, saturated

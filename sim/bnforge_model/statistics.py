@@ -71,7 +71,7 @@ def anchored_sum(config, x):
 
     Floor shifts compose, floor((floor(u / 2^i) + k) / 2^j) = floor((u + k·2^i) / 2^(i+j)), so that between two rises
     of the anchor the terms of a channel may be summed in any order, each already shifted to that anchor:
-    floor(x · 2^(bias + M + G - q·anchor)). The anchor is that of the running maximum; the runs are found from the
+    trunc(x · 2^(bias + M + G - q·anchor)). The anchor is that of the running maximum; the runs are found from the
     last one back. Terms have at most M + 1 + 7 + G <= 24 + ceil(log2 S) <= 38 bits (G > 0 here, as M <= 15), their
     sums at most 52: exact in float64.
 
@@ -101,7 +101,7 @@ def anchored_sum(config, x):
         anchor = np.maximum(exponent, 1) // q
         threshold = np.where(anchor > 0, np.ldexp(1.0, q * anchor - fmt.bias), 0.0)
         start = np.minimum((size >= threshold[:, None]).argmax(axis=1), end)
-        terms = np.floor(part * np.ldexp(1.0, unit - q * anchor)[:, None])
+        terms = np.trunc(part * np.ldexp(1.0, unit - q * anchor)[:, None])
         index = np.arange(width)
         if runs:
             terms *= (index >= start[:, None]) & (index < end[:, None])

@@ -2,9 +2,11 @@
 //
 //   bench STIMULUS RESULT [WAVES.vcd]
 //
+// The core is seen through core.h only, so that this file is compiled once for all designs.
+//
 // STIMULUS and RESULT are little-endian binary files, laid out in bnforge_sim/files.py. The stimulus is a list of
 // segments; each begins with a reset and runs until everything expected has come, until a given cycle, or until nothing
-// has moved for a given number of cycles. Every port is byte-copied, so that its C++ type does not matter.
+// has moved for a given number of cycles.
 //
 // Checked in every cycle, on both output streams: once TVALID is high, it and the payload hold until TREADY; TVALID is
 // low while in reset; in the "after valid" mode of a sink, TREADY rises only after TVALID, and TVALID may not depend on it.
@@ -17,11 +19,7 @@
 #include <string>
 #include <vector>
 
-#include "Vtop.h"
-#include "verilated.h"
-#if VM_TRACE
-#include "verilated_vcd_c.h"
-#endif
+#include "core.h"
 
 namespace {
 
@@ -177,113 +175,83 @@ struct Sink {
     }
 };
 
-template <class T> void put(T& port, const uint8_t* bytes, size_t count) {
-    static_assert(std::is_trivially_copyable_v<T>, "a port is plain data");
-    uint8_t buffer[sizeof(T)] = {};
-    std::memcpy(buffer, bytes, count);
-    std::memcpy(static_cast<void*>(&port), buffer, sizeof(T));
-}
+void put(const PortData& port, const uint8_t* bytes) { std::memcpy(port.data, bytes, (port.bits + 7) / 8); }
 
 // Verilator wants the bits above a port's width to be zero.
-template <class T> void scramble(T& port, size_t bits, Random& random) {
-    uint8_t buffer[sizeof(T)] = {};
-    for (size_t bit = 0; bit < bits; bit += 8) {
-        const uint8_t byte = static_cast<uint8_t>(random.next());
-        buffer[bit / 8] = bits - bit >= 8 ? byte : byte & ((1u << (bits - bit)) - 1);
+void scramble(const PortData& port, Random& random) {
+    auto* bytes = static_cast<uint8_t*>(port.data);
+    for (uint32_t bit = 0; bit < port.bits; bit += 8) {
+        const uint32_t width = port.bits - bit < 8 ? port.bits - bit : 8;
+        bytes[bit / 8] = static_cast<uint8_t>(random.next() & ((1u << width) - 1));
     }
-    std::memcpy(static_cast<void*>(&port), buffer, sizeof(T));
-}
-
-template <class T> void get(const T& port, uint8_t* bytes, size_t count) {
-    std::memcpy(bytes, static_cast<const void*>(&port), count);
 }
 
 class Bench {
 public:
-    Bench(VerilatedContext& context, const char* waves) : context_(context), top_(&context) {
-#if VM_TRACE
-        if (waves) {
-            context_.traceEverOn(true);
-            trace_ = std::make_unique<VerilatedVcdC>();
-            top_.trace(trace_.get(), 99);
-            trace_->open(waves);
-        }
-#else
-        if (waves) fail("this bench was built without waves");
-#endif
-    }
-    ~Bench() {
-#if VM_TRACE
-        if (trace_) trace_->close();
-#endif
-        top_.final();
-    }
-
+    explicit Bench(std::unique_ptr<Core> core) : core_(std::move(core)), port_(core_->ports()) {}
     void segment(Reader& in, Writer& out);
 
 private:
-    void half(int clock) {
-        top_.aclk = clock;
-        top_.eval();
-#if VM_TRACE
-        if (trace_) trace_->dump(context_.time());
-#endif
-        context_.timeInc(5);
+    void half(bool clock) {
+        *port_.aclk = clock;
+        core_->eval();
+        core_->advance();
     }
     void drive(Source& header, Source& data, Random& random);
     void sample(Sink& out, Sink& rec);
     bool reset(Random& random, Source& header, Source& data);
 
-    VerilatedContext& context_;
-    Vtop top_;
-#if VM_TRACE
-    std::unique_ptr<VerilatedVcdC> trace_;
-#endif
+    std::unique_ptr<Core> core_;
+    const Ports& port_;
 };
 
+void drive_stream(const Stream& stream, const Source& source, Random& random) {
+    *stream.valid = source.valid;
+    if (source.valid) {
+        put(stream.tdata, source.item());
+        *stream.last = source.last[source.next];
+    } else {
+        scramble(stream.tdata, random);
+        *stream.last = random.next() & 1;
+    }
+}
+
 void Bench::drive(Source& header, Source& data, Random& random) {
-    top_.s_axis_hdr_tvalid = header.valid;
-    top_.s_axis_tvalid = data.valid;
-    if (header.valid) {
-        put(top_.s_axis_hdr_tdata, header.item(), 4);
-        top_.s_axis_hdr_tlast = header.last[header.next];
-    } else {
-        scramble(top_.s_axis_hdr_tdata, 32, random);
-        top_.s_axis_hdr_tlast = random.next() & 1;
+    drive_stream(port_.header, header, random);
+    drive_stream(port_.data, data, random);
+}
+
+void sample_stream(const Stream& stream, Sink& sink) {
+    uint8_t* to = sink.now.data();
+    for (const PortData* port : {&stream.tdata, &stream.tuser}) {
+        const size_t count = (port->bits + 7) / 8;
+        if (count) std::memcpy(to, port->data, count);
+        to += count;
     }
-    if (data.valid) {
-        put(top_.s_axis_tdata, data.item(), BEAT_BYTES);
-        top_.s_axis_tlast = data.last[data.next];
-    } else {
-        scramble(top_.s_axis_tdata, 8 * BEAT_BYTES, random);
-        top_.s_axis_tlast = random.next() & 1;
-    }
+    *to = *stream.last;
 }
 
 void Bench::sample(Sink& out, Sink& rec) {
-    get(top_.m_axis_tdata, out.now.data(), OUT_BYTES);
-#if USER_BYTES
-    get(top_.m_axis_tuser, out.now.data() + OUT_BYTES, USER_BYTES);
-#endif
-    out.now.back() = top_.m_axis_tlast;
-    get(top_.m_axis_rec_tdata, rec.now.data(), 4);
-    rec.now.back() = top_.m_axis_rec_tlast;
+    sample_stream(port_.output, out);
+    sample_stream(port_.record, rec);
 }
+
+size_t item_bytes(const Stream& stream) { return (stream.tdata.bits + 7) / 8 + (stream.tuser.bits + 7) / 8; }
 
 // Four cycles of reset with garbage on the payloads; whether both output TVALIDs are low after the first.
 bool Bench::reset(Random& random, Source& header, Source& data) {
     bool low = true;
     for (int cycle = 0; cycle < 4; ++cycle) {
-        top_.aresetn = 0;
-        top_.status_clear = 0;
-        top_.m_axis_tready = random.next() & 1;
-        top_.m_axis_rec_tready = random.next() & 1;
+        *port_.aresetn = 0;
+        *port_.status_clear = 0;
+        *port_.output.ready = random.next() & 1;
+        *port_.record.ready = random.next() & 1;
         drive(header, data, random);
-        half(0);
-        if (cycle && (top_.m_axis_tvalid || top_.m_axis_rec_tvalid)) low = false;
-        half(1);
+        half(false);
+        if (cycle && (*port_.output.valid || *port_.record.valid)) low = false;
+        half(true);
     }
-    top_.aresetn = 1;
+    *port_.aresetn = 1;
     return low;
 }
 
@@ -293,11 +261,11 @@ void Bench::segment(Reader& in, Writer& file) {
     Stalls stalls[N_PORTS];
     for (auto& port : stalls) port.read(in);
     Source header, data;
-    header.read(in, n_header, 4);
-    data.read(in, n_data, BEAT_BYTES);
-    Sink out(OUT_BYTES + USER_BYTES + 1), rec(5);
+    header.read(in, n_header, item_bytes(port_.header));
+    data.read(in, n_data, item_bytes(port_.data));
+    Sink out(item_bytes(port_.output) + 1), rec(item_bytes(port_.record) + 1);
     out.payload.reserve(n_out * out.now.size());
-    rec.payload.reserve(n_rec * 5);
+    rec.payload.reserve(n_rec * rec.now.size());
     std::vector<uint32_t> status_log;
 
     Random random(seed);
@@ -313,46 +281,46 @@ void Bench::segment(Reader& in, Writer& file) {
         data.step(stalls[DATA], random);
         drive(header, data, random);
         const bool out_wish = !stalls[OUT].stalled(random), rec_wish = !stalls[REC].stalled(random);
-        top_.m_axis_tready = out_wish && !stalls[OUT].after_valid;
-        top_.m_axis_rec_tready = rec_wish && !stalls[REC].after_valid;
-        half(0);
+        *port_.output.ready = out_wish && !stalls[OUT].after_valid;
+        *port_.record.ready = rec_wish && !stalls[REC].after_valid;
+        half(false);
         if (stalls[OUT].after_valid || stalls[REC].after_valid) {
-            const bool out_valid = top_.m_axis_tvalid, rec_valid = top_.m_axis_rec_tvalid;
-            if (stalls[OUT].after_valid) top_.m_axis_tready = out_wish && out_valid;
-            if (stalls[REC].after_valid) top_.m_axis_rec_tready = rec_wish && rec_valid;
-            top_.eval();
-            if (out_valid != top_.m_axis_tvalid || rec_valid != top_.m_axis_rec_tvalid) {
+            const bool out_valid = *port_.output.valid, rec_valid = *port_.record.valid;
+            if (stalls[OUT].after_valid) *port_.output.ready = out_wish && out_valid;
+            if (stalls[REC].after_valid) *port_.record.ready = rec_wish && rec_valid;
+            core_->eval();
+            if (out_valid != *port_.output.valid || rec_valid != *port_.record.valid) {
                 state = VIOLATION;
                 rule = VALID_WAITS;
-                port = out_valid != top_.m_axis_tvalid ? OUT : REC;
+                port = out_valid != *port_.output.valid ? OUT : REC;
             }
         }
         sample(out, rec);
-        const Rule out_rule = out.check(top_.m_axis_tvalid), rec_rule = rec.check(top_.m_axis_rec_tvalid);
+        const Rule out_rule = out.check(*port_.output.valid), rec_rule = rec.check(*port_.record.valid);
         if (out_rule || rec_rule) {
             state = VIOLATION;
             rule = out_rule ? out_rule : rec_rule;
             port = out_rule ? OUT : REC;
         }
-        if (top_.status != status) {
-            status = top_.status;
+        if (*port_.status != status) {
+            status = *port_.status;
             status_log.push_back(cycle);
             status_log.push_back(status);
         }
         ++idle;
-        if (header.valid && top_.s_axis_hdr_tready) {
+        if (header.valid && *port_.header.ready) {
             header.taken(cycle);
             idle = 0;
         }
-        if (data.valid && top_.s_axis_tready) {
+        if (data.valid && *port_.data.ready) {
             data.taken(cycle);
             idle = 0;
         }
         const size_t before = out.cycles.size() + rec.cycles.size();
-        out.settle(top_.m_axis_tvalid, top_.m_axis_tready, cycle);
-        rec.settle(top_.m_axis_rec_tvalid, top_.m_axis_rec_tready, cycle);
+        out.settle(*port_.output.valid, *port_.output.ready, cycle);
+        rec.settle(*port_.record.valid, *port_.record.ready, cycle);
         if (out.cycles.size() + rec.cycles.size() != before || header.waiting() || data.waiting()) idle = 0;
-        half(1);
+        half(true);
         const bool complete = header.done() && data.done() && out.cycles.size() >= n_out && rec.cycles.size() >= n_rec;
         if (state != VIOLATION && !stop_cycle && complete && ++drained > drain) {
             state = FINISHED;
@@ -366,14 +334,14 @@ void Bench::segment(Reader& in, Writer& file) {
     // One pulse of status_clear, with nothing offered and nothing taken.
     header.valid = data.valid = false;
     drive(header, data, random);
-    top_.m_axis_tready = top_.m_axis_rec_tready = 0;
-    top_.status_clear = 1;
-    half(0);
-    half(1);
-    top_.status_clear = 0;
-    half(0);
-    const uint32_t cleared = top_.status;
-    half(1);
+    *port_.output.ready = *port_.record.ready = 0;
+    *port_.status_clear = 1;
+    half(false);
+    half(true);
+    *port_.status_clear = 0;
+    half(false);
+    const uint32_t cleared = *port_.status;
+    half(true);
 
     file.word(kMagic);
     for (uint32_t value : {static_cast<uint32_t>(state), static_cast<uint32_t>(rule), port, cycle, status, cleared,
@@ -398,10 +366,7 @@ int main(int argc, char** argv) {
     Writer out(argv[2]);
     if (in.word() != kMagic) fail("not a stimulus file");
     const uint32_t seed = in.word(), n_segments = in.word();
-    VerilatedContext context;
-    context.randReset(2);  // registers start at random: only reset may be relied on
-    context.randSeed(static_cast<int>(seed & 0x7fffffff));
-    Bench bench(context, argc == 4 ? argv[3] : nullptr);
+    Bench bench(make_core(seed, argc == 4 ? argv[3] : nullptr));
     for (uint32_t index = 0; index < n_segments; ++index) bench.segment(in, out);
     return 0;
 }

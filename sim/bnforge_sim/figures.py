@@ -18,7 +18,7 @@ from .files import State
 from .simulator import SimulationError, Simulator
 from .tiles import Tile
 
-__all__ = ["plain_tiles", "measure", "main"]
+__all__ = ["plain_tiles", "run_plain", "measure", "main"]
 
 
 def plain_tiles(config, count, n, sample_len, seed=0):
@@ -30,8 +30,11 @@ def plain_tiles(config, count, n, sample_len, seed=0):
                  int(fp32_code(default_eps(c))), sample_len) for _ in range(count)]
 
 
-def _run(simulator, tiles):
-    outcome = simulator.run(tiles)
+def run_plain(simulator, tiles):
+    """Run without stalls, the first beat after the first header: before it, there is no tile to take it."""
+    wait = np.zeros(sum(len(tile.x) for tile in tiles), dtype=np.uint32)
+    wait[0] = simulator.config.header_words + 8
+    outcome = simulator.run(tiles, wait=wait)
     if outcome.state is not State.FINISHED:
         raise SimulationError(f"the run must finish, not end as {outcome.state.name} in cycle {outcome.cycles}")
     return outcome
@@ -56,12 +59,12 @@ def measure(config, *, cache=DEFAULT_CACHE, n_tiles=8, n=4096):
     """
     simulator = Simulator(config, cache=cache)
     depth = config.sample_depth
-    back_to_back = _run(simulator, plain_tiles(config, n_tiles, n, depth))
+    back_to_back = run_plain(simulator, plain_tiles(config, n_tiles, n, depth))
     taken, out = back_to_back.data_cycles, back_to_back.output_cycles
-    short = _run(simulator, plain_tiles(config, 24, 1, depth))
+    short = run_plain(simulator, plain_tiles(config, 24, 1, depth))
     frozen = [Tile(tile.x, tile.gamma, tile.beta, tile.c, tile.eps, tile.sample_len, frozen=True)
               for tile in plain_tiles(config, 1, 64, depth)]
-    passed = _run(simulator, frozen)
+    passed = run_plain(simulator, frozen)
     return {
         "lanes": config.lanes, "sample_depth": depth, "tiles": n_tiles, "n": n,
         "cycles": int(out[-1] - taken[0] + 1), "latency": int(out[0] - taken[0]),
@@ -78,7 +81,7 @@ def _speed(config, cache):
     simulator = Simulator(config, cache=cache)
     tiles = plain_tiles(config, max(2, 400_000 // (config.lanes * 4096)), 4096, config.sample_depth)
     start = time.perf_counter()
-    outcome = _run(simulator, tiles)
+    outcome = run_plain(simulator, tiles)
     seconds = time.perf_counter() - start
     return {"elements_per_second": round(outcome.elements.size / seconds, -3),
             "cycles_per_second": round(outcome.cycles / seconds, -3)}

@@ -1,5 +1,6 @@
 """Runs a generated core in the compiled bench, and compares it with the model bit for bit."""
 
+import functools
 import subprocess
 import tempfile
 import time
@@ -7,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
+from bnforge import emit
 
 from .build import DEFAULT_CACHE, build_bench
 from .expect import expect
@@ -19,6 +22,11 @@ __all__ = ["SimulationError", "Simulator", "Comparison", "compare", "simulate"]
 
 class SimulationError(RuntimeError):
     """The bench itself failed."""
+
+
+@functools.cache
+def _verilog(config):
+    return emit.verilog(config)
 
 
 class Simulator:
@@ -42,8 +50,7 @@ class Simulator:
 
     def __init__(self, config, *, verilog=None, cache=DEFAULT_CACHE, waves=False):
         if verilog is None:
-            from bnforge import emit
-            verilog = emit.verilog(config)
+            verilog = _verilog(config)
         self.config = config
         self.executable = build_bench(config, verilog, cache=cache, waves=waves)
 

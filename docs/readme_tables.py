@@ -1,8 +1,10 @@
-"""Writes the tables of README.md that come from measurements: ``python docs/figures.py``, part of ``make baseline``.
+"""Writes the tables of README.md that come from measurements.
 
+``python docs/readme_tables.py`` takes them from docs/*.json; with ``--measure`` (``make baseline``) it measures these first.
 A table stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``; its figures come from docs/*.json, never from a hand.
 """
 
+import argparse
 import re
 from pathlib import Path
 
@@ -10,13 +12,14 @@ from bnforge import baseline
 
 DOCS = Path(__file__).resolve().parent
 README = DOCS.parent / "README.md"
+BASELINE = DOCS / "baseline_area.json"
 
 
 def area_table():
     """Gate counts of every preset, from docs/baseline_area.json."""
     lines = ["| preset | lanes | GE | GE per lane | of these in the lane | flip-flops | memory bits | levels |",
              "|---|---|---|---|---|---|---|---|"]
-    for name, report in baseline.read(DOCS / "baseline_area.json").items():
+    for name, report in baseline.read(BASELINE).items():
         lines.append(f"| `{name}` | {report.lanes} | {report.ge:,.0f} | {report.ge_per_lane:,.0f} "
                      f"| {report.lane_ge:,.0f} | {report.flip_flops:,} | {report.memory_bits:,} | {report.levels} |")
     return "\n".join(lines)
@@ -34,5 +37,13 @@ def with_figures(text):
     return text
 
 
-if __name__ == "__main__":
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--measure", action="store_true", help="count the gates of every preset first")
+    if parser.parse_args().measure:
+        baseline.write(BASELINE)
     README.write_text(with_figures(README.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

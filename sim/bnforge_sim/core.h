@@ -1,0 +1,31 @@
+// What bench.cpp sees of a core: its ports as addresses in the Verilator model. core.cpp fills it in.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+struct PortData {
+    void* data = nullptr;  // little-endian, whatever the C++ type of the port
+    uint32_t bits = 0;
+};
+
+struct Stream {
+    PortData tdata, tuser;
+    uint8_t *valid, *ready, *last;
+};
+
+struct Ports {
+    uint8_t *aclk, *aresetn, *status, *status_clear;
+    Stream header, data, output, record;
+};
+
+class Core {
+public:
+    virtual ~Core() = default;
+    virtual const Ports& ports() const = 0;
+    virtual void eval() = 0;
+    virtual void advance() = 0;  // half a clock cycle of time; writes the waves
+};
+
+// Registers start at random values drawn from the seed: only reset may be relied on.
+std::unique_ptr<Core> make_core(uint32_t seed, const char* waves);

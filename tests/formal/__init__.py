@@ -1,0 +1,1 @@
+"""Formal specifications: components that hold assumptions and assertions beside the circuit that they are about."""

@@ -1,0 +1,184 @@
+"""Proofs: a specification to AIGER, and the AIGER to ABC.
+
+A *specification* is an Amaranth component with inputs only. Its inputs are free in every cycle; it holds the circuit,
+``Assume`` and ``Assert``, and sets ``witness`` in ``elaborate``: a condition that must be reachable, without which a
+proof could be empty.
+
+Nothing is taken from initial values: every register and memory starts with any content, the reset is active in cycle 0
+and inactive from then on, and assumptions and assertions count from cycle 1. A proof therefore also shows that the
+reset is enough.
+
+Tools: Yosys and ABC, both of the pyosys wheel. ``prove`` is unbounded: property
+directed reachability (IC3; Bradley, "SAT-based model checking without unrolling", VMCAI 2011) ends only with an inductive
+invariant or with a counterexample.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+from importlib import resources
+from pathlib import Path
+
+from amaranth.back import rtlil
+from amaranth.hdl import Assert, ClockDomain, Elaboratable, Module, Signal
+from amaranth.hdl._ir import PortDirection
+from bnforge.emit import flat_ports
+
+__all__ = ["Refuted", "opened", "aiger", "prove", "prove_from_any_state", "bounded", "reaches"]
+
+TIMEOUT = 300
+"""Seconds that ABC may take for one property."""
+
+_WORKER = "from pyosys import libyosys as ys; ys.Design().run_pass('script run.ys')"
+_PREPARE = """
+read_rtlil design.il
+hierarchy -check -top harness
+{only}
+proc
+flatten
+delete t:$meminit t:$meminit_v2
+setattr -unset init w:* w:*formal_keep_init* %d
+chformal -lower
+{skip}
+opt_clean
+memory_collect
+memory_dff
+memory_map
+formalff -clk2ff -ff2anyinit
+opt -keepdc
+techmap
+opt -keepdc
+aigmap
+formalff -anyinit2ff -fine
+opt_clean
+write_aiger -zinit -B -symbols {ascii} design.aig
+"""
+
+
+class Refuted(AssertionError):
+    """A property does not hold, or its witness is not reachable; the message is that of the tool."""
+
+
+def opened(component):
+    """Elaborate ``component`` now and return its module, so that a specification can see the parts inside it."""
+    module = component.elaborate(None)
+    component.elaborate = lambda platform: module
+    return module
+
+
+class _Harness(Elaboratable):
+    """Clock and reset around a specification; with ``only_witness`` the one assertion that its witness never holds."""
+
+    def __init__(self, spec, *, reset, only_witness):
+        self.spec, self.reset, self.only_witness = spec, reset, only_witness
+        self.clk = Signal()
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains.boot = boot = ClockDomain(reset_less=True, local=True)
+        m.domains.sync = sync = ClockDomain(local=True)
+        started = Signal(name="formal_keep_init")
+        m.d.boot += started.eq(1)
+        m.d.comb += [boot.clk.eq(self.clk), sync.clk.eq(self.clk), sync.rst.eq(~started if self.reset else 0)]
+        m.submodules.spec = self.spec
+        opened(self.spec)
+        if self.only_witness:
+            m.d.comb += Assert(~self.spec.witness)
+        return m
+
+
+def _pyosys(script, directory):
+    (directory / "run.ys").write_text(script, encoding="utf-8")
+    result = subprocess.run([sys.executable, "-c", _WORKER], cwd=directory, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise RuntimeError(f"Yosys failed: {(result.stdout + result.stderr)[-2000:]}")
+
+
+def _abc(commands, directory):
+    abc = resources.files("pyosys") / "yosys-abc"
+    result = subprocess.run([str(abc), "-c", "; ".join(commands)], cwd=directory, capture_output=True, text=True,
+                            check=False, timeout=2 * TIMEOUT)
+    return result.stdout + result.stderr
+
+
+def aiger(spec, directory, *, reset=True, only_witness=False, ascii_text=False):
+    """Write the specification to ``design.aig`` in ``directory``, its assertions as bad states; returns the path."""
+    harness = _Harness(spec, reset=reset, only_witness=only_witness)
+    ports = {"clk": harness.clk} | {name: value for name, (value, _) in flat_ports(spec).items()}
+    text = rtlil.convert(harness, name="harness", emit_src=False,
+                         ports={name: (value, PortDirection.Input) for name, value in ports.items()})
+    (directory / "design.il").write_text(text, encoding="utf-8")
+    _pyosys(_PREPARE.format(only="chformal -assert -remove * harness %d" if only_witness else "",
+                            skip="chformal -assert -assume -skip 1" if reset else "",
+                            ascii="-ascii" if ascii_text else ""), directory)
+    return directory / "design.aig"
+
+
+def _run(spec, engine, **options):
+    with tempfile.TemporaryDirectory(prefix="bnforge-formal-") as name:
+        directory = Path(name)
+        aiger(spec, directory, **options)
+        return _abc(["read_aiger design.aig", "fold", "orpos", "strash", engine], directory)
+
+
+def _name(spec):
+    return type(spec).__name__
+
+
+def prove(spec):
+    """Prove every assertion of ``spec`` for runs of any length.
+
+    Raises
+    ------
+    Refuted
+        With the frame in which an assertion fails.
+    """
+    log = _run(spec, f"scorr; pdr -T {TIMEOUT}")
+    if "Property proved" not in log and "The network is combinational" not in log:
+        raise Refuted(f"{_name(spec)}: {_outcome(log)}")
+
+
+def bounded(spec, depth):
+    """Search ``depth`` cycles after reset for a failing assertion. This is not a proof.
+
+    Raises
+    ------
+    Refuted
+    """
+    log = _run(spec, f"bmc3 -F {depth + 1} -T {TIMEOUT}")
+    if not re.search(rf"No output asserted in {depth + 1} frames", log):
+        raise Refuted(f"{_name(spec)}: {_outcome(log)}")
+
+
+def prove_from_any_state(spec, depth):
+    """Prove assertions that look ``depth`` cycles ahead, from any state and without a reset: hence for every run.
+
+    The specification counts its cycles in registers named ``formal_keep_init...``, which alone start from their
+    initial values.
+
+    Raises
+    ------
+    Refuted
+    """
+    log = _run(spec, f"bmc3 -F {depth + 1} -T {TIMEOUT}", reset=False)
+    if not re.search(rf"No output asserted in {depth + 1} frames", log):
+        raise Refuted(f"{_name(spec)}: {_outcome(log)}")
+
+
+def reaches(spec, depth, *, reset=True):
+    """Check that the witness of ``spec`` holds in some run of ``depth`` cycles that keeps its assumptions.
+
+    Raises
+    ------
+    Refuted
+    """
+    log = _run(spec, f"bmc3 -F {depth + 1} -T {TIMEOUT}", only_witness=True, reset=reset)
+    if "was asserted in frame" not in log:
+        raise Refuted(f"{_name(spec)}: witness not reached: {_outcome(log)}")
+
+
+def _outcome(log):
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    telling = [line for line in lines if "asserted" in line or "rror" in line or "imeout" in line]
+    return (telling or lines or ["no output"])[-1]
