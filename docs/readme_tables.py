@@ -1,6 +1,6 @@
 """Writes the tables of README.md that come from measurements.
 
-``python docs/readme_tables.py`` takes them from docs/*.json; with ``--measure`` (``make baseline``) it measures these first.
+``python docs/readme_tables.py`` takes them from docs/*.json; ``--measure`` (``make baseline``) measures these first.
 A table stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``; its figures come from docs/*.json, never from a hand.
 """
 

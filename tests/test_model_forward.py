@@ -9,7 +9,7 @@ from bnforge import presets
 from bnforge.config import Activation, Config, Multiplier
 from bnforge.formats import BF16, E4M3, E5M2, FP10, FP10_1_6_3, FP16, WORKING, BlockFormat, FloatFormat
 from bnforge_model import Flags, expected_range, forward, forward_codes, tile_slices
-from bnforge_model.floats import round_to, to_codes
+from bnforge_model.floats import round_to, to_codes, truncate
 
 IDENTITY, RELU, RELU6 = Activation
 TINY = dict(lanes=3, sample_depth=24, chunk_len=8, storage=BlockFormat(3, 8))
@@ -22,7 +22,7 @@ CONFIGS = {
     "fp10_1_6_3": Config(**TINY | {"x_format": FP10_1_6_3, "storage": FP10_1_6_3}),
     "1-7-15": Config(**TINY | {"x_format": FloatFormat(7, 15), "storage": BF16, "a_fraction": 15}),
     "1-5-15": Config(**TINY | {"x_format": FloatFormat(5, 15), "storage": BlockFormat(1, 12), "b_fraction": 15}),
-    "1-5-15 deep": Config(lanes=1, sample_depth=512, chunk_len=256, x_format=FloatFormat(5, 15), storage=WORKING,
+    "1-5-15 deep": Config(lanes=1, sample_depth=1024, chunk_len=256, x_format=FloatFormat(5, 15), storage=WORKING,
                           a_fraction=15, b_fraction=15),
     "1-8-1": Config(**TINY | {"x_format": FloatFormat(8, 1), "storage": FloatFormat(3, 1)}),
     "two-digit": Config(**TINY | {"multiplier": Multiplier.TWO_DIGIT, "a_fraction": 4}),
@@ -174,12 +174,36 @@ def test_divisor_is_truncated():
     rng = np.random.default_rng(9)
     for _ in range(200):
         target = 2.0 ** 16 / (2 * rng.integers(1 << 15, 1 << 16) + 1)
-        r = round_to(WORKING, np.array([target * (1 - 2.0 ** -rng.integers(4, 14))]))[0][0]
+        r = truncate([target], 16)[0]
         codes = to_codes(WORKING, [0.0, r, r])[:, None] * np.ones(3, np.uint32)
         eps = np.float32(round_to(WORKING, np.array([target - r]))[0][0])
         ones = np.ones(3, np.float32)
         _assert_equal_to_slow(WIDE, codes, ones, ones, ones > 0, activation=RELU, sample_len=24, c=1, eps=eps,
                               frozen=False)
+
+
+@pytest.mark.parametrize("name", ["opn16", "opn1_tiny", "wide", "1-8-1"])
+@pytest.mark.parametrize("activation", [RELU, RELU6])
+def test_flushed_y_is_not_active(name, activation):
+    """y = x/2 below 2^-126 is 0, alone and beside larger values: the active-code rule does not raise it."""
+    config, rng = CONFIGS[name], np.random.default_rng(12)
+    fmt, shape = config.x_format, (40, config.lanes)
+    codes = rng.integers(0, 4 << fmt.fraction_width, shape)
+    codes[20:, 0] = rng.integers(fmt.bias - 100, fmt.bias, 20) << fmt.fraction_width
+    half, zero = np.full(config.lanes, 0.5, np.float32), np.zeros(config.lanes, np.float32)
+    for part in (codes[:20], codes[20:]):
+        _assert_equal_to_slow(config, part, half, zero, zero == 0, activation=activation, sample_len=1, c=1, eps=0,
+                              frozen=True)
+
+
+def test_exact_sum_of_more_than_53_bits():
+    """511 largest values, the smallest one, and 511 largest negative ones: the smallest is what remains."""
+    config = CONFIGS["1-5-15 deep"]
+    fmt = config.x_format
+    codes = np.array([*[fmt.max_code] * 511, 1, *[fmt.max_code | 1 << 20] * 511, 0])[:, None]
+    one = np.ones(1, np.float32)
+    _assert_equal_to_slow(config, codes, one, one, one > 0, activation=RELU, sample_len=1024, c=1, eps=0, frozen=False)
+    assert forward_codes(config, codes, one, one).records.mu == 2.0 ** (fmt.e_min - 15 - 10)
 
 
 @pytest.mark.parametrize("beta", [-2.0 ** -100, 0, 2.0 ** -100])

@@ -18,8 +18,10 @@ def beat_layout(config):
 class InputStage(wiring.Component):
     """One register, then the decisions of docs/interfaces.md: which tile, which chunk, sample or rest.
 
-    A beat is *taken* when its tile is open, the sample FIFO has room and neither snapshot that it would overwrite is still being
-    read. Counting is by taken beats, never by cycles.
+    A beat is *taken* when its tile is open, the sample FIFO has room and it does not end a sample while the sums of the
+    last one are still being read. The extrema need no such wait: they leave within ``lanes + 2`` cycles, and the next chunk ends
+    at least ``chunk_len`` beats later, or with the sample, which waits for the sums. Counting is by taken beats, never
+    by cycles.
 
     Latency: a beat is taken 1 cycle after it was accepted at the earliest. One beat per cycle.
 
@@ -33,7 +35,6 @@ class InputStage(wiring.Component):
     o_parity : toggles from tile to tile
     o_job : one transfer per tile, when its statistics are complete (frozen: at its first beat); its receiver is
         always ready
-    i_range_busy : the extrema snapshot must not be overwritten
     i_sum_free : strobe, the sum snapshot has been read
     o_flags : strobes
     """
@@ -48,7 +49,7 @@ class InputStage(wiring.Component):
             "o_chunk": Out(range(max(2, config.n_chunks))),
             "o_first": Out(1), "o_chunk_first": Out(1), "o_chunk_end": Out(1), "o_sample_end": Out(1),
             "o_tile": Out(2), "o_job": Out(stream.Signature(job_layout(config), always_ready=True)),
-            "i_range_busy": In(1), "i_sum_free": In(1), "o_flags": Out(FLAGS)})
+            "i_sum_free": In(1), "o_flags": Out(FLAGS)})
 
     def elaborate(self, platform):
         m = Module()
@@ -67,7 +68,7 @@ class InputStage(wiring.Component):
         sample_end = comb(m, in_sample & (beat.last | (count + 1 == sample_len)), "sample_end")
         chunk_full = position.all()
         chunk_end = comb(m, in_sample & (chunk_full | (sample_end & (chunk == 0))), "chunk_end")
-        hold = comb(m, (chunk_end & self.i_range_busy) | (sample_end & sum_busy), "hold")
+        hold = comb(m, sample_end & sum_busy, "hold")
         m.d.comb += [
             self.o_beat.valid.eq(full & is_open & ~hold),
             self.i.ready.eq(~full | (self.o_beat.valid & self.o_beat.ready))]

@@ -39,7 +39,6 @@ class RangeUnit(wiring.Component):
     -------
     i_load : a chunk ends; with it ``i_chunk``, ``i_tile`` (tile number modulo 4)
     i_extrema : snapshot of lane 0
-    o_busy : the chain still holds more than the lane that leaves now
     o_position_valid, o_position : positions for the record
     i_read_parity, i_read_lane : what to read (tile number modulo 2)
     o_sum : the sum of ranges, one cycle later
@@ -49,7 +48,7 @@ class RangeUnit(wiring.Component):
         self.config = config
         super().__init__({
             "i_load": In(1), "i_chunk": In(range(max(2, config.n_chunks))), "i_tile": In(2),
-            "i_extrema": In(extrema_layout(config)), "o_busy": Out(1),
+            "i_extrema": In(extrema_layout(config)),
             "o_position_valid": Out(1), "o_position": Out(position_layout(config)),
             "i_read_parity": In(1), "i_read_lane": In(lane_width(config)), "o_sum": Out(range_sum_layout(config))})
 
@@ -63,7 +62,6 @@ class RangeUnit(wiring.Component):
         loading, next_chunk, next_tile = Signal(), Signal.like(self.i_chunk), Signal(2)
         m.d.sync += [loading.eq(self.i_load), next_chunk.eq(self.i_chunk), next_tile.eq(self.i_tile)]
         leaving = comb(m, remaining != 0, "leaving")
-        m.d.comb += self.o_busy.eq((remaining > 2) | (loading & (config.lanes > 1)))
         with m.If(leaving):
             m.d.sync += [remaining.eq(remaining - 1), lane.eq(lane + 1)]
         with m.If(loading):

@@ -142,8 +142,7 @@ class StatisticsLane(wiring.Component):
         rise = comb(m, term_anchor - anchor, "rise")
         raises = comb(m, self.i_first | ~rise[-1], "raises")
         distance = Mux(rise[-1], -rise, rise)[:shape.anchor_width]
-        fields = ("keep", "negative", "raised", "end")
-        keep, negative, raised, end = (Signal(name=f"s1_{name}") for name in fields)
+        keep, negative, raised, end = (Signal(name=f"s1_{name}") for name in ("keep", "negative", "raised", "end"))
         term = Signal(fmt.significand_width + (1 << shape.q_log2) - 1, reset_less=True)
         drop = Signal(shape.drop_width, reset_less=True)
         significand = Cat(self.i_code[:fmt.fraction_width], hidden) & self.i_valid.replicate(fmt.significand_width)

@@ -54,7 +54,7 @@ class Top(wiring.Component):
     @property
     def constants_latency(self):
         """Cycles from taking the last beat of the sample to issuing the first beat of the tile."""
-        return Schedule.cycles(self.config.lanes) + 5
+        return Schedule.cycles(self.config.lanes) + 4
 
     @property
     def output_latency(self):
@@ -65,15 +65,16 @@ class Top(wiring.Component):
     def tile_interval(self):
         """Least n at which tiles with S_eff = n follow each other without a stall.
 
-        The longest of: the records of a full tile; a header; a constant extraction with the wait for the tile before.
+        The longest of: the records of a full tile; a header; a constant extraction, which waits for the one before to
+        hand its constants over.
         """
-        return max(self.config.lanes * self.config.record_words + 2, self.config.header_words,
-                   self.constants_latency + 4)
+        return max(self.config.lanes * self.config.record_words + 1, self.config.header_words,
+                   self.constants_latency + 3)
 
     @property
     def fifo_depth(self):
-        """Beats that arrive before the first can leave, with the FIFO's own latency."""
-        return self.config.sample_depth + self.constants_latency + 2
+        """Beats that arrive before the first can leave; with one place less a full-rate stream stalls."""
+        return self.config.sample_depth + self.constants_latency
 
     def elaborate(self, platform):
         m = Module()
@@ -102,7 +103,7 @@ class Top(wiring.Component):
             constants.i_beta.eq(header.o_beta),
 
             ranges.i_load.eq(entry.o_chunk_end), ranges.i_chunk.eq(entry.o_chunk), ranges.i_tile.eq(entry.o_tile),
-            ranges.i_extrema.eq(lanes[0].o_extrema), entry.i_range_busy.eq(ranges.o_busy),
+            ranges.i_extrema.eq(lanes[0].o_extrema),
             ranges.i_read_parity.eq(constants.o_range_parity), ranges.i_read_lane.eq(constants.o_range_lane),
             constants.i_range.eq(ranges.o_sum), constants.i_sum.eq(lanes[0].o_sum),
             entry.i_sum_free.eq(constants.o_sum_free),

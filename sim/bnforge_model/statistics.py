@@ -53,13 +53,16 @@ def chunk_shape(config, sample_len):
 
 
 def _exact_sum(config, x):
-    """Exponent width <= 5: the exact sum, as a float64 whose top 24 bits are those of the sum."""
+    """Exponent width <= 5: the exact sum, as a float64 whose top 24 bits are those of the sum.
+
+    In units of the smallest subnormal: integers of ``significand_width + e_max - e_min`` bits, at most 45.
+    """
     fmt = config.x_format
-    unit = fmt.bias + fmt.fraction_width
-    bits = fmt.significand_width + (1 << fmt.exponent_width) - 1 + (x.shape[1] - 1).bit_length()
+    unit = fmt.fraction_width - fmt.e_min
+    bits = fmt.significand_width + fmt.e_max - fmt.e_min + (x.shape[1] - 1).bit_length()
     if bits <= 53:
         return x.sum(axis=1)
-    # Up to 61 bits: exact in int64. From 2^53 on the top 24 bits end above bit 28, so the low 16 may go.
+    # Up to 59 bits: exact in int64. From 2^53 on the top 24 bits end above bit 28, so the low 16 may go.
     total = (x * 2.0 ** unit).astype(np.int64).sum(axis=1)
     magnitude = np.abs(total)
     magnitude = np.where(magnitude >> 53 > 0, magnitude >> 16 << 16, magnitude)

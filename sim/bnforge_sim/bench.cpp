@@ -9,7 +9,7 @@
 // has moved for a given number of cycles.
 //
 // Checked in every cycle, on both output streams: once TVALID is high, it and the payload hold until TREADY; TVALID is
-// low while in reset; in the "after valid" mode of a sink, TREADY rises only after TVALID, and TVALID may not depend on it.
+// low while in reset; in the "after valid" mode of a sink, TREADY answers TVALID, and TVALID may not depend on it.
 
 #include <cstdint>
 #include <cstdio>
@@ -285,15 +285,20 @@ void Bench::segment(Reader& in, Writer& file) {
         *port_.record.ready = rec_wish && !stalls[REC].after_valid;
         half(false);
         if (stalls[OUT].after_valid || stalls[REC].after_valid) {
+            // TVALID must be the same with TREADY low and high.
             const bool out_valid = *port_.output.valid, rec_valid = *port_.record.valid;
-            if (stalls[OUT].after_valid) *port_.output.ready = out_wish && out_valid;
-            if (stalls[REC].after_valid) *port_.record.ready = rec_wish && rec_valid;
+            if (stalls[OUT].after_valid) *port_.output.ready = 1;
+            if (stalls[REC].after_valid) *port_.record.ready = 1;
             core_->eval();
             if (out_valid != *port_.output.valid || rec_valid != *port_.record.valid) {
                 state = VIOLATION;
                 rule = VALID_WAITS;
                 port = out_valid != *port_.output.valid ? OUT : REC;
+                break;
             }
+            if (stalls[OUT].after_valid) *port_.output.ready = out_wish && out_valid;
+            if (stalls[REC].after_valid) *port_.record.ready = rec_wish && rec_valid;
+            core_->eval();
         }
         sample(out, rec);
         const Rule out_rule = out.check(*port_.output.valid), rec_rule = rec.check(*port_.record.valid);

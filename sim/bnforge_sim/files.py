@@ -167,8 +167,9 @@ def write_stimulus(file, config, segments, seed=0):
             (np.asarray(item.header, dtype="<u4"), item.header_last, item.header_wait),
             (pack_beats(item.beats, config.x_format.width), item.last, item.wait),
         ):
-            if not len(payload) == len(last) == (len(payload) if wait is None else len(wait)):
-                raise ValueError(f"payload, last and wait must have one length, not {len(payload)}, {len(last)}, …")
+            lengths = len(payload), len(last), len(payload if wait is None else wait)
+            if len(set(lengths)) > 1:
+                raise ValueError("payload, last and wait must have one length, not {}, {} and {}".format(*lengths))
             file.write(payload.tobytes())
             file.write(np.asarray(last, dtype=np.uint8).tobytes())
             file.write(np.zeros(len(payload), "<u4").tobytes() if wait is None else np.asarray(wait, "<u4").tobytes())

@@ -74,7 +74,10 @@ async def check(dut, stall, **fixed):
     dut._log.info("seed %d, case %s", SEED, case)
     tiles = random_tiles(CONFIG, case, rng)
     output, records, status = expected_items(tiles)
-    assert await run(dut, tiles, stall, SEED) == (output, records)
+    received = await run(dut, tiles, stall, SEED)
+    for name, got, wanted in zip(("output", "record"), received, (output, records)):
+        wrong = [(i, pair) for i, pair in enumerate(zip(got, wanted)) if pair[0] != pair[1]]
+        assert not wrong, f"{len(wrong)} {name} items differ, (index, (got, wanted)) of the first: {wrong[0]}"
     await ClockCycles(dut.aclk, 3)
     assert int(dut.status.value) == status
     dut.status_clear.value = 1

@@ -1,11 +1,11 @@
 """First in, first out: the sample FIFO, and the output buffer behind a pipeline that cannot stall."""
 
-from amaranth.hdl import Assert, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In
 from bnforge.normaliser import OutputBuffer
 
-from .runner import opened
+from .runner import check, opened
 
 __all__ = ["FifoContract", "OutputBufferContract"]
 
@@ -39,10 +39,9 @@ class _Order:
         with m.Elif(enter & watch):
             m.d.sync += [watching.eq(1), ahead.eq(inside - leave), symbol.eq(payload)]
         self.arrives = leave & watching & (ahead == 0)
-        m.d.comb += [
-            Assert(inside <= capacity), Assert(~watching | (ahead < inside)),
-            Assert(~offered | (inside != 0)),                   # nothing is invented
-            Assert(~self.arrives | (result == symbol))]         # the watched beat, unchanged and in its place
+        check(m, inside <= capacity, ~watching | (ahead < inside),
+              ~offered | (inside != 0),               # nothing is invented
+              ~self.arrives | (result == symbol))     # the watched beat, unchanged and in its place
         self.symbol = symbol
 
 
@@ -61,11 +60,10 @@ class _Located:
         used = dut.level - dut.r_rdy
         place = consume + order.ahead - dut.r_rdy
         held = Mux(dut.r_rdy & (order.ahead == 0), dut.r_data, probe.data)
-        m.d.comb += [
-            probe.addr.eq(Mux(place >= places, place - places, place)),
-            Assert((produce < places) & (consume < places)),
-            Assert((consume + used == produce) | (consume + used == produce + places)),
-            Assert(~order.watching | (order.ahead >= dut.level) | (held == order.symbol))]
+        m.d.comb += probe.addr.eq(Mux(place >= places, place - places, place))
+        check(m, (produce < places) & (consume < places) & (used <= places),
+              (consume + used == produce) | (consume + used == produce + places),
+              ~order.watching | (order.ahead >= dut.level) | (held == order.symbol))
 
 
 class _Quiet:
@@ -84,7 +82,7 @@ def _holds(m, valid, ready, payload):
     """Assert that an offer and its payload hold until taken."""
     waiting, held = Signal(), Signal.like(payload)
     m.d.sync += [waiting.eq(valid & ~ready), held.eq(payload)]
-    m.d.comb += Assert(~waiting | (valid & (payload == held)))
+    check(m, ~waiting | (valid & (payload == held)))
 
 
 class FifoContract(wiring.Component):
@@ -104,9 +102,9 @@ class FifoContract(wiring.Component):
         _Located(m, dut, order)
         quiet = _Quiet(m, enter | leave, 1)
         _holds(m, dut.r_rdy, self.r_en, dut.r_data)
-        m.d.comb += [Assert(dut.level == order.inside),
-                     Assert(~quiet.reached | (dut.r_rdy == (order.inside != 0))),           # nothing is lost
-                     Assert(dut.w_rdy | (order.inside >= self.depth - 1))]
+        check(m, dut.level == order.inside,
+              ~quiet.reached | (dut.r_rdy == (order.inside != 0)),            # nothing is lost
+              dut.w_rdy | (order.inside >= self.depth - 1))
         self.witness = order.arrives & (order.inside == self.depth)
         return m
 
@@ -136,13 +134,13 @@ class OutputBufferContract(wiring.Component):
         older = buffer.level
         for valid_here, payload_here in reversed(stages[1:]):
             watched = order.watching & valid_here & (order.ahead == older)
-            m.d.comb += Assert(~watched | (payload_here == order.symbol))
+            check(m, ~watched | (payload_here == order.symbol))
             older = older + valid_here
-        m.d.comb += Assert(order.inside == older)
+        check(m, order.inside == older)
         quiet = _Quiet(m, enter | leave, self.pipeline + 1)
         _holds(m, dut.o.valid, self.ready, dut.o.payload.as_value())
-        m.d.comb += [Assert(~valid | buffer.w_rdy),                                         # never overflows
-                     Assert(dut.o_credit == (order.inside != dut.depth)),                   # no credit is lost
-                     Assert(~quiet.reached | (dut.o.valid == (order.inside != 0)))]         # nor any beat
+        check(m, ~valid | buffer.w_rdy,                                       # never overflows
+              dut.o_credit == (order.inside != dut.depth),                    # no credit is lost
+              ~quiet.reached | (dut.o.valid == (order.inside != 0)))          # nor any beat
         self.witness = order.arrives & (order.inside == dut.depth)
         return m

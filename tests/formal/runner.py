@@ -1,11 +1,11 @@
 """Proofs: a specification to AIGER, and the AIGER to ABC.
 
 A *specification* is an Amaranth component with inputs only. Its inputs are free in every cycle; it holds the circuit,
-``Assume`` and ``Assert``, and sets ``witness`` in ``elaborate``: a condition that must be reachable, without which a
-proof could be empty.
+says with :func:`assume` and :func:`check` what it takes for granted and what it claims, and sets ``witness`` in
+``elaborate``: a condition that must be reachable, without which a proof could be empty.
 
 Nothing is taken from initial values: every register and memory starts with any content, the reset is active in cycle 0
-and inactive from then on, and assumptions and assertions count from cycle 1. A proof therefore also shows that the
+and inactive from then on, and assumptions and claims count from cycle 1. A proof therefore also shows that the
 reset is enough.
 
 Tools: Yosys and ABC, both of the pyosys wheel. ``prove`` is unbounded: property
@@ -21,11 +21,11 @@ from importlib import resources
 from pathlib import Path
 
 from amaranth.back import rtlil
-from amaranth.hdl import Assert, ClockDomain, Elaboratable, Module, Signal
+from amaranth.hdl import Assert, Assume, ClockDomain, Elaboratable, Module, ResetSignal, Signal
 from amaranth.hdl._ir import PortDirection
 from bnforge.emit import flat_ports
 
-__all__ = ["Refuted", "opened", "aiger", "prove", "prove_from_any_state", "bounded", "reaches"]
+__all__ = ["Refuted", "check", "assume", "opened", "aiger", "prove", "prove_from_any_state", "bounded", "reaches"]
 
 TIMEOUT = 300
 """Seconds that ABC may take for one property."""
@@ -40,7 +40,6 @@ flatten
 delete t:$meminit t:$meminit_v2
 setattr -unset init w:* w:*formal_keep_init* %d
 chformal -lower
-{skip}
 opt_clean
 memory_collect
 memory_dff
@@ -58,6 +57,16 @@ write_aiger -zinit -B -symbols {ascii} design.aig
 
 class Refuted(AssertionError):
     """A property does not hold, or its witness is not reachable; the message is that of the tool."""
+
+
+def check(m, *claims):
+    """Assert each claim in every cycle after the reset."""
+    m.d.comb += [Assert(claim | ResetSignal()) for claim in claims]
+
+
+def assume(m, *conditions):
+    """Assume each condition in every cycle after the reset."""
+    m.d.comb += [Assume(condition | ResetSignal()) for condition in conditions]
 
 
 def opened(component):
@@ -84,7 +93,7 @@ class _Harness(Elaboratable):
         m.submodules.spec = self.spec
         opened(self.spec)
         if self.only_witness:
-            m.d.comb += Assert(~self.spec.witness)
+            check(m, ~self.spec.witness)
         return m
 
 
@@ -110,7 +119,6 @@ def aiger(spec, directory, *, reset=True, only_witness=False, ascii_text=False):
                          ports={name: (value, PortDirection.Input) for name, value in ports.items()})
     (directory / "design.il").write_text(text, encoding="utf-8")
     _pyosys(_PREPARE.format(only="chformal -assert -remove * harness %d" if only_witness else "",
-                            skip="chformal -assert -assume -skip 1" if reset else "",
                             ascii="-ascii" if ascii_text else ""), directory)
     return directory / "design.aig"
 
@@ -134,8 +142,8 @@ def prove(spec):
     Refuted
         With the frame in which an assertion fails.
     """
-    log = _run(spec, f"scorr; pdr -T {TIMEOUT}")
-    if "Property proved" not in log and "The network is combinational" not in log:
+    log = _run(spec, f"pdr -T {TIMEOUT}")
+    if "Property proved" not in log:
         raise Refuted(f"{_name(spec)}: {_outcome(log)}")
 
 

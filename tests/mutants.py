@@ -1,0 +1,116 @@
+"""Bugs planted in the design on purpose, and whether the regression catches them: ``python -m tests.mutants [NAME ...]``.
+
+Each mutant is one replacement in one source file of the generator, applied to a copy. The copy's Verilog then runs the
+pairwise cases of small configurations; a mutant is caught when anything differs from the model, or the core hangs.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ROOT / "hdl"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """``old`` in ``file`` becomes ``new``."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+MUTANTS = [
+    Mutant("tie rule: the last of equal maxima wins", "statistics.py", "key > best.max", "key >= best.max"),
+    Mutant("tie rule: the last of equal minima wins", "statistics.py", "key < best.min", "key <= best.min"),
+    Mutant("active-code rule: a small active value may encode to 0", "converter.py", "rounded[:keep] | lost",
+           "rounded[:keep]"),
+    Mutant("active-code rule: an active value may encode to 6", "converter.py", "filled, fmt.six_element - 1",
+           "filled, fmt.six_element"),
+    Mutant("R = 0: the reciprocal of eps is used", "constants.py", "Mux(r_is_zero, 0, code)", "code"),
+    Mutant("a sample may end while the sum snapshot is being read", "input.py", "sample_end & sum_busy", "sample_end & 0"),
+    Mutant("one tile too many: a header does not wait for its slot", "header.py", "~(at_start & slot_taken)", "Const(1)"),
+    Mutant("constants overwrite those that wait", "constants.py", "self.i_chain_free &\n", "1 &\n"),
+    Mutant("b changes one beat early", "lane.py", "m.d.sync += swap_b.eq(self.i_swap)",
+           "m.d.comb += swap_b.eq(self.i_swap)"),
+    Mutant("rounding: ties away from zero", "rounding.py", "rest[-1] & (rest[:-1].any() | kept[0])", "rest[-1]"),
+    Mutant("adder: what is shifted out is forgotten", "arith.py", "addend = Cat(sticky, small)",
+           "addend = Cat(Const(0, 1), small)"),
+    Mutant("sum: the first element of a tile is added to the last tile's", "statistics.py",
+           "keep.eq(~(self.i_valid & self.i_first))", "keep.eq(1)"),
+    Mutant("chunks: a part of a chunk at the end of the sample counts", "input.py", "(sample_end & (chunk == 0))",
+           "sample_end"),
+    Mutant("one credit too many", "normaliser.py", "init=self.depth)", "init=self.depth + 1)"),
+    Mutant("a disabled lane sets flags", "input.py", "(Cat(nan) & mask)", "(Cat(nan) | (mask == 0))"),
+    Mutant("records: positions of chunks that the tile does not have", "records.py",
+           "(word - RECORD_SCALAR_WORDS) * per_word + i < info.n_chunks", "Const(1)"),
+    Mutant("divider: the last remainder is ignored", "divider.py", "self.o_inexact.eq(leftover)", "self.o_inexact.eq(0)"),
+]
+
+_CHECK = """
+import sys
+import numpy as np
+from bnforge.presets import opn1_tiny
+from bnforge.formats import BlockFormat
+from bnforge_sim import SimulationError, Simulator, compare
+from bnforge_sim.pairwise import pairwise
+from bnforge_sim.stimulus import axes, random_segment
+configs = [opn1_tiny, opn1_tiny.replace(lanes=4, chunk_len=8, storage=BlockFormat(2, 8))]
+for config in configs:
+    rng = np.random.default_rng(int(sys.argv[2]))
+    pairs = [random_segment(config, case, rng) for case in pairwise(axes(config), rng)]
+    try:
+        outcomes = Simulator(config, cache=sys.argv[1]).run_segments([segment for _, segment in pairs])
+    except SimulationError as error:
+        sys.exit(f"caught on {config.lanes} lane(s): {error}")
+    for (tiles, _), outcome in zip(pairs, outcomes, strict=True):
+        messages = compare(config, tiles, outcome).messages
+        if messages:
+            sys.exit(f"caught on {config.lanes} lane(s): {messages[0]}")
+"""
+
+
+def run(mutant, directory, seed):
+    """What caught the mutant, or None. ``mutant`` None is the design as it is."""
+    sources = Path(directory) / "hdl"
+    shutil.copytree(SOURCES, sources, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    if mutant is not None:
+        path = sources / "bnforge" / mutant.file
+        path.write_text(path.read_text().replace(mutant.old, mutant.new))
+    command = (f"import sys; sys.path[:0] = [{str(sources)!r}, {str(ROOT / 'sim')!r}]\n{_CHECK}")
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", command, str(Path(directory) / "build"), str(seed)],
+                          capture_output=True, text=True)
+    if not done.returncode:
+        return None
+    return (done.stderr.strip().splitlines() or ["failed without a message"])[-1]
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Plant bugs and see each caught.")
+    parser.add_argument("names", nargs="*", help="part of a mutant's name; default: all")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    chosen = [mutant for mutant in MUTANTS if not arguments.names or any(n in mutant.name for n in arguments.names)]
+    survivors = 0
+    for number, mutant in enumerate([None, *chosen]):
+        with tempfile.TemporaryDirectory(prefix="bnforge-mutant-") as directory:
+            caught = run(mutant, directory, arguments.seed)
+        if mutant is None:
+            if caught:
+                sys.exit(f"the design as it is fails: {caught}")
+            print("the design as it is: no difference", flush=True)
+            continue
+        survivors += caught is None
+        print(f"[{number}/{len(chosen)}] {mutant.name} ({mutant.file}): {caught or 'SURVIVED'}"[:300], flush=True)
+    print(f"{len(chosen) - survivors} of {len(chosen)} caught")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
