@@ -1,4 +1,4 @@
-"""Bugs planted in the design on purpose, and whether the regression catches them: ``python -m tests.mutants [NAME ...]``.
+"""Bugs planted in the design on purpose, and whether the regression catches them: ``python -m tests.mutants [NAME]``.
 
 Each mutant is one replacement in one source file of the generator, applied to a copy. The copy's Verilog then runs the
 pairwise cases of small configurations; a mutant is caught when anything differs from the model, or the core hangs.
@@ -34,8 +34,10 @@ MUTANTS = [
     Mutant("active-code rule: an active value may encode to 6", "converter.py", "filled, fmt.six_element - 1",
            "filled, fmt.six_element"),
     Mutant("R = 0: the reciprocal of eps is used", "constants.py", "Mux(r_is_zero, 0, code)", "code"),
-    Mutant("a sample may end while the sum snapshot is being read", "input.py", "sample_end & sum_busy", "sample_end & 0"),
-    Mutant("one tile too many: a header does not wait for its slot", "header.py", "~(at_start & slot_taken)", "Const(1)"),
+    Mutant("a sample may end while the sum snapshot is being read", "input.py",
+           "sample_end & sum_busy", "sample_end & 0"),
+    Mutant("one tile too many: a header does not wait for its slot", "header.py",
+           "~(at_start & slot_taken)", "Const(1)"),
     Mutant("constants overwrite those that wait", "constants.py", "self.i_chain_free &\n", "1 &\n"),
     Mutant("b changes one beat early", "lane.py", "m.d.sync += swap_b.eq(self.i_swap)",
            "m.d.comb += swap_b.eq(self.i_swap)"),
@@ -50,7 +52,8 @@ MUTANTS = [
     Mutant("a disabled lane sets flags", "input.py", "(Cat(nan) & mask)", "(Cat(nan) | (mask == 0))"),
     Mutant("records: positions of chunks that the tile does not have", "records.py",
            "(word - RECORD_SCALAR_WORDS) * per_word + i < info.n_chunks", "Const(1)"),
-    Mutant("divider: the last remainder is ignored", "divider.py", "self.o_inexact.eq(leftover)", "self.o_inexact.eq(0)"),
+    Mutant("divider: the last remainder is ignored", "divider.py",
+           "self.o_inexact.eq(leftover)", "self.o_inexact.eq(0)"),
 ]
 
 _CHECK = """

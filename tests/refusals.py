@@ -34,6 +34,8 @@ PARAMETERS = [
     ("BlockFormat(16, 8, 8, 1)", "signed must be true or false, not 1"),
     ("Config(name='2fast')", "name must be a Verilog identifier, not '2fast'"),
     ("Config(name='a-b')", "name must be a Verilog identifier, not 'a-b'"),
+    ("Config(name='module')", "name must be a Verilog identifier, not 'module'"),
+    ("Config(clock_mhz=True)", "clock_mhz must be a positive number, not True"),
     ("Config(name=7)", "name must be a Verilog identifier, not 7"),
     ("Config(lanes=0)", "lanes must be an integer from 1 to 32, not 0"),
     ("Config(lanes=33)", "lanes must be an integer from 1 to 32, not 33"),

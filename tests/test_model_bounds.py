@@ -1,6 +1,7 @@
 """The references, and the bound between model and float64 (docs/error_bounds.md)."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,6 +78,15 @@ def test_command_writes_table_and_files(tmp_path, capsys):
     assert [row["class"] for row in rows] == list(INPUT_CLASSES)
     for name in ("error_bounds.json", "error_bounds.svg"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+def test_committed_figures_are_todays():
+    committed = json.loads((Path(__file__).parent.parent / "docs" / "error_bounds.json").read_text())
+    for preset, rows in committed["presets"].items():
+        for row in rows:
+            today = bounds.measure(presets.PRESETS[preset][0], row["class"], n=committed["n"], seed=committed["seed"])
+            assert_allclose([today[key] for key in ("error", "bound", "range")],
+                            [row[key] for key in ("error", "bound", "range")], rtol=1e-6)
 
 
 def test_command_refuses_an_unknown_preset(capsys):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from amaranth.hdl import Cat, Const, Mux, Signal, Value, signed, unsigned
 
 __all__ = ["Unpacked", "comb", "sanitise", "decode", "exponent_range", "normalise", "shift_right_sticky", "multiply",
-           "add", "exponent_shape"]
+           "add", "sum_with_carry", "exponent_shape"]
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,11 @@ def decode(m, fmt, code, *, name):
     return Unpacked(code[-1], exponent, Cat(fraction, hidden), fmt.bias).normalised(m, name)
 
 
+def sum_with_carry(a, b, carry):
+    """``a + b + carry`` by one adder: a column below the last makes the carry."""
+    return (Cat(carry, a) + Cat(carry, b))[1:]
+
+
 def normalise(m, sig, *, name, limit=None):
     """Shift ``sig`` left until its top bit is set, by at most ``limit`` places.
 
@@ -182,6 +187,7 @@ def add(m, a, b, keep, *, name):
     small, sticky = shift_right_sticky(m, small, distance, name=name)
     subtract = comb(m, a.sign ^ b.sign, f"{name}_subtract")
     addend = Cat(sticky, small) ^ subtract.replicate(width + 1)
-    total = comb(m, (Cat(Const(0, 1), large) + addend + subtract) ^ (subtract << (width + 1)), f"{name}_sum",
-                 unsigned(width + 2))
+    # A subtraction leaves 1 above the sum, where an addition has its carry.
+    total = comb(m, sum_with_carry(Cat(Const(0, 1), large), addend, subtract) ^ (subtract << (width + 1)),
+                 f"{name}_sum", unsigned(width + 2))
     return Unpacked(Mux(swap, b.sign, a.sign), exponent, total, a.bias - 1)

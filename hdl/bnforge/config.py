@@ -8,6 +8,7 @@ import tomllib
 from dataclasses import dataclass
 
 from .formats import BF16, FLOAT_FORMATS, WORKING, BlockFormat, FloatFormat, require_int
+from .keywords import RESERVED
 
 __all__ = ["Activation", "Multiplier", "Config", "TILES_IN_FLIGHT", "HEADER_FIXED_WORDS", "RECORD_SCALAR_WORDS"]
 
@@ -87,7 +88,8 @@ class Config:
     clock_mhz: float = 100.0
 
     def __post_init__(self):
-        if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.name):
+        if (not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.name) or
+                self.name in RESERVED):
             raise ValueError(f"name must be a Verilog identifier, not {self.name!r}")
         require_int("lanes", self.lanes, 1, 32)
         if not isinstance(self.x_format, FloatFormat) or self.x_format.fraction_width > 15:
@@ -115,7 +117,8 @@ class Config:
                              f"not {self.storage}")
         elif self.storage.code_of_six is None:
             raise ValueError(f"storage must be a format that holds 6.0, not {self.storage}")
-        if not isinstance(self.clock_mhz, (int, float)) or not 0 < self.clock_mhz < math.inf:
+        if (not isinstance(self.clock_mhz, (int, float)) or isinstance(self.clock_mhz, bool) or
+                not 0 < self.clock_mhz < math.inf):
             raise ValueError(f"clock_mhz must be a positive number, not {self.clock_mhz!r}")
 
     def replace(self, **changes):

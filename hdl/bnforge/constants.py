@@ -285,7 +285,8 @@ class ConstantExtraction(wiring.Component):
                      divider.i_tag.eq(Cat(product.sign, quotient_exponent))]
         exponent = Signal(quotient_exponent.shape(), name="a_exponent")
         m.d.comb += exponent.eq(divider.o_tag[1:])
-        quotient = Unpacked(divider.o_tag[0], exponent, Cat(divider.o_inexact, divider.o_quotient), product.bias - c.bias)
+        digits = Cat(divider.o_inexact, divider.o_quotient)
+        quotient = Unpacked(divider.o_tag[0], exponent, digits, product.bias - c.bias)
         code, over = round_a(m, config, quotient.normalised(m, "quotient", limit=1), name="a")
         at_round, lane = self._at(m, Schedule.ROUND_A, "round_a")
         a = Signal(config.a_format.width, reset_less=True)

@@ -65,7 +65,7 @@ class HeaderUnit(wiring.Component):
 
         tiles = Array(self.o_tiles)
         tile = tiles[write_slot]
-        nan, inf, wide, narrow, saturated = self._narrow(m, word, index, tile)
+        nan, inf, narrow, saturated = self._narrow(m, word, index, tile)
         flags_on = comb(m, self._flags_apply(index, tile), "flags_on")
         refused = comb(m, self._refused(word, index, tile, narrow), "refused")
         misframed = comb(m, self.i.payload.last != at_end, "misframed")
@@ -84,8 +84,8 @@ class HeaderUnit(wiring.Component):
                 m.d.sync += [self.o_open.valid.eq(1), self.o_open.payload.eq(write_slot)]
             with m.If(at_end & ~misframed):
                 m.d.sync += [self.o_complete.bit_select(write_slot, 1).eq(1), write_slot.eq(~write_slot)]
-        m.d.comb += [self.o_flags.nan.eq(transfer & flags_on & nan), self.o_flags.infinity.eq(transfer & flags_on & inf),
-                     self.o_flags.saturated.eq(transfer & flags_on & saturated)]
+        m.d.comb += [flag.eq(transfer & flags_on & event) for flag, event in (
+            (self.o_flags.nan, nan), (self.o_flags.infinity, inf), (self.o_flags.saturated, saturated))]
         self._store(m, transfer, word, index, write_slot, tile, narrow)
         return m
 
@@ -101,7 +101,7 @@ class HeaderUnit(wiring.Component):
         narrow_frozen = Mux(is_beta, _widen(b_code, self.config.b_format), _widen(a_code, self.config.a_format))
         narrow = comb(m, Mux(frozen, narrow_frozen, code), "narrow")
         saturated = comb(m, Mux(frozen, Mux(is_beta, b_over, a_over), over), "narrow_saturated")
-        return nan, inf, wide, narrow, saturated
+        return nan, inf, narrow, saturated
 
     def _flags_apply(self, index, tile):
         """Whether the value of this word counts: C and eps unless frozen, gamma and beta of enabled lanes."""

@@ -19,9 +19,9 @@ class InputStage(wiring.Component):
     """One register, then the decisions of docs/interfaces.md: which tile, which chunk, sample or rest.
 
     A beat is *taken* when its tile is open, the sample FIFO has room and it does not end a sample while the sums of the
-    last one are still being read. The extrema need no such wait: they leave within ``lanes + 2`` cycles, and the next chunk ends
-    at least ``chunk_len`` beats later, or with the sample, which waits for the sums. Counting is by taken beats, never
-    by cycles.
+    last one are still being read. The extrema need no such wait: they leave within ``lanes + 2`` cycles, and the next
+    chunk ends at least ``chunk_len`` beats later, or with the sample, which waits for the sums. Counting is by taken
+    beats, never by cycles.
 
     Latency: a beat is taken 1 cycle after it was accepted at the earliest. One beat per cycle.
 

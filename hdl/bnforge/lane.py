@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .arith import Unpacked, add, comb, decode, multiply
+from .arith import Unpacked, add, comb, decode, multiply, sum_with_carry
 from .config import Activation, Multiplier
 from .formats import WORKING
 from .rounding import round_to
@@ -66,7 +66,7 @@ class MultiplyAdd(wiring.Component):
             shifted = shifted | ((x.sig & second[j].replicate(len(x.sig))) << j)
         large = Mux(minus, x.sig << 1, x.sig) << digits
         width = len(x.sig) + digits + 1
-        total = comb(m, (large + (shifted ^ minus.replicate(width)) + minus)[:width], "digits_sum")
+        total = comb(m, sum_with_carry(large, shifted ^ minus.replicate(width), minus)[:width], "digits_sum")
         sig = comb(m, Mux(a.is_zero, 0, total), "digits_product")
         return Unpacked(x.sign ^ a.sign, x.exponent + a.exponent, sig, x.bias + a.bias - 1)
 

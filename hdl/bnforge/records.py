@@ -19,8 +19,8 @@ _WORD = 32
 class RecordUnit(wiring.Component):
     """Channel records of docs/interfaces.md, tile after tile.
 
-    Scalars have two slots, used in turn; positions four, since a later tile may already be sampled. One word per cycle, and one cycle for
-    each disabled lane that is skipped.
+    Scalars have two slots, used in turn; positions four, since a later tile may already be sampled. One word per cycle,
+    and one cycle for each disabled lane that is skipped.
 
     Latency: first word 2 cycles after ``i_done``.
 

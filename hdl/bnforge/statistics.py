@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigne
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .arith import comb
+from .arith import comb, sum_with_carry
 
 __all__ = ["AccumulatorShape", "StatisticsLane", "sum_layout", "extrema_layout", "key_of", "code_of"]
 
@@ -161,7 +161,7 @@ class StatisticsLane(wiring.Component):
         held = shape.drop(m, acc, acc_drop, "acc").as_unsigned() & keep.replicate(shape.width)
         inverted = comb(m, Cat(aligned, Const(0, shape.width - len(aligned))) ^ negative.replicate(shape.width),
                         "inverted")
-        total = comb(m, (held + inverted + negative)[:shape.width], "total")
+        total = comb(m, sum_with_carry(held, inverted, negative)[:shape.width], "total")
         m.d.sync += acc.eq(total)
         self._snapshot(m, end, total, anchor)
 

@@ -171,7 +171,7 @@ class Top(wiring.Component):
 
     def _status(self, m, header, entry, constants, normaliser):
         """Sticky flags: numeric ones until cleared, errors until reset."""
-        sticky, events = Signal(FLAGS), Signal(FLAGS)
+        sticky, events = Signal(FLAGS, name="sticky"), Signal(FLAGS, name="events")
         m.d.comb += [
             events.nan.eq(header.o_flags.nan | entry.o_flags.nan),
             events.infinity.eq(header.o_flags.infinity | entry.o_flags.infinity),

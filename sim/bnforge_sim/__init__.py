@@ -1,4 +1,4 @@
-"""Simulation of generated cores: a compiled Verilator bench driven in bulk, random stimulus, comparison with the model."""
+"""Simulation of generated cores: a compiled bench driven in bulk, random stimulus, comparison with the model."""
 
 from .files import Outcome, Rule, Segment, Stall, Stalls, State
 from .simulator import Comparison, SimulationError, Simulator, compare, simulate

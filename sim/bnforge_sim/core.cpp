@@ -70,4 +70,6 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Core> make_core(uint32_t seed, const char* waves) { return std::make_unique<VerilatedCore>(seed, waves); }
+std::unique_ptr<Core> make_core(uint32_t seed, const char* waves) {
+    return std::make_unique<VerilatedCore>(seed, waves);
+}

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bnforge.presets import PRESETS
+from bnforge.top import Top
 from bnforge_model import default_c, default_eps
 from bnforge_model.constants import fp32_code
 from bnforge_model.floats import to_codes
@@ -52,12 +53,13 @@ def measure(config, *, cache=DEFAULT_CACHE, n_tiles=8, n=4096):
     Returns
     -------
     dict
-        ``constants_latency``: from the beat that completes the sample to the first beat out, both ends in cycles of
-        transfer. ``cycles``: of the back-to-back run, from the first beat taken to the last beat out, both included.
-        ``latency``: of every beat in that run, ``cycles`` = n_tiles · n + latency without a bubble. ``tile_interval``:
-        from tile to tile when the tiles have one beat each. ``frozen_latency``: first beat in to first beat out, in frozen mode.
+        ``constants_latency``, ``output_latency``: as the component states them; ``sample_to_output``: their measured
+        sum, from the beat that completes the sample to the first beat out. ``cycles``: of the back-to-back run, from
+        the first beat taken to the last beat out, both included. ``latency``: of every beat in that run; without a
+        bubble ``cycles`` = n_tiles · n + latency. ``tile_interval``: from tile to tile when the tiles have one beat
+        each. ``frozen_latency``: first beat in to first beat out, in frozen mode.
     """
-    simulator = Simulator(config, cache=cache)
+    simulator, top = Simulator(config, cache=cache), Top(config)
     depth = config.sample_depth
     back_to_back = run_plain(simulator, plain_tiles(config, n_tiles, n, depth))
     taken, out = back_to_back.data_cycles, back_to_back.output_cycles
@@ -70,7 +72,8 @@ def measure(config, *, cache=DEFAULT_CACHE, n_tiles=8, n=4096):
         "cycles": int(out[-1] - taken[0] + 1), "latency": int(out[0] - taken[0]),
         "input_bubbles": int(taken[-1] - taken[0] + 1 - n_tiles * n),
         "output_bubbles": int(out[-1] - out[0] + 1 - n_tiles * n),
-        "constants_latency": int(out[0] - taken[min(n, depth) - 1]),
+        "constants_latency": top.constants_latency, "output_latency": top.output_latency,
+        "sample_to_output": int(out[0] - taken[min(n, depth) - 1]),
         "tile_interval": float(np.mean(np.diff(short.output_cycles[4:]))),
         "frozen_latency": int(passed.output_cycles[0] - passed.data_cycles[0]),
     }

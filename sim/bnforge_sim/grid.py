@@ -14,8 +14,8 @@ def grid_order(n_images, height, width, sample_depth=1024):
 
     q = max(1, S // N) positions of every image at the spacing p = ⌈H·W/q⌉, raised until it shares no factor with W,
     starting at p // 2; every position when q ≥ H·W; when N > S one position from each of the first S images. The rest
-    follows as head, runs and tail: what lies before the first sampled position of each image, between two, and after the
-    last; then the images without a sample.
+    follows as head, runs and tail: what lies before the first sampled position of each image, between two, and after
+    the last; then the images without a sample.
 
     Parameters
     ----------

@@ -81,7 +81,7 @@ class Simulator:
                 return read_outcomes(file, self.config)
 
     def run(self, tiles, *, stalls=Stalls(), seed=0, waves=None, **options):
-        """Run ``tiles`` back to back from a reset: :class:`~bnforge_sim.files.Outcome`. ``options`` as in ``Segment``."""
+        """Outcome of ``tiles`` run back to back from a reset; ``options`` are further fields of ``Segment``."""
         return self.run_segments([segment(self.config, tiles, stalls=stalls, seed=seed, **options)], seed=seed,
                                  waves=waves)[0]
 
