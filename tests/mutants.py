@@ -48,7 +48,8 @@ MUTANTS = [
            "keep.eq(~(self.i_valid & self.i_first))", "keep.eq(1)"),
     Mutant("chunks: a part of a chunk at the end of the sample counts", "input.py", "(sample_end & (chunk == 0))",
            "sample_end"),
-    Mutant("one credit too many", "normaliser.py", "init=self.depth)", "init=self.depth + 1)"),
+    Mutant("one credit too many", "normaliser.py", "range(self.depth + 1), init=self.depth",
+           "range(self.depth + 2), init=self.depth + 1"),
     Mutant("a disabled lane sets flags", "input.py", "(Cat(nan) & mask)", "(Cat(nan) | (mask == 0))"),
     Mutant("records: positions of chunks that the tile does not have", "records.py",
            "(word - RECORD_SCALAR_WORDS) * per_word + i < info.n_chunks", "Const(1)"),
@@ -80,7 +81,13 @@ for config in configs:
 
 
 def run(mutant, directory, seed):
-    """What caught the mutant, or None. ``mutant`` None is the design as it is."""
+    """What caught the mutant, or None. ``mutant`` None is the design as it is.
+
+    Raises
+    ------
+    RuntimeError
+        The mutant is not a circuit.
+    """
     sources = Path(directory) / "hdl"
     shutil.copytree(SOURCES, sources, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     if mutant is not None:
@@ -91,7 +98,10 @@ def run(mutant, directory, seed):
                           capture_output=True, text=True)
     if not done.returncode:
         return None
-    return (done.stderr.strip().splitlines() or ["failed without a message"])[-1]
+    message = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    if not message.startswith("caught"):
+        raise RuntimeError(f"the mutant could not be run: {message}")
+    return message
 
 
 def main():

@@ -17,7 +17,7 @@ CONFIGS = [
     Config(name="two_digit_wide", lanes=1, multiplier=Multiplier.TWO_DIGIT, a_fraction=8, storage=WORKING, **SMALL),
     Config(name="wide", lanes=1, x_format=WORKING, a_fraction=15, b_fraction=15, storage=BlockFormat(1, 12), **SMALL),
     Config(name="narrow", lanes=2, x_format=FP10, a_fraction=1, b_fraction=1, storage=BlockFormat(2, 4, 5), **SMALL),
-    Config(name="unsigned", lanes=4, storage=BlockFormat(4, 8, signed=False), **SMALL),
+    Config(name="unsigned_blocks", lanes=4, storage=BlockFormat(4, 8, signed=False), **SMALL),
     Config(name="small_exponent", lanes=4, storage=BlockFormat(2, 6, exponent_width=4), **SMALL),
     Config(name="one_chunk", lanes=5, x_format=FP10, storage=FP10, sample_depth=8, chunk_len=8),
     Config(name="chunk_256", lanes=1, x_format=E5M2, storage=BlockFormat(1, 8), sample_depth=512, chunk_len=256),

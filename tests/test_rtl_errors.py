@@ -12,7 +12,7 @@ from bnforge_model.constants import fp32_code
 from bnforge_sim import Simulator, Stall, Stalls, State, Tile, compare, segment
 
 OPN4 = PRESETS["opn4"][0]
-UNSIGNED = next(config for config in CONFIGS if config.name == "unsigned")
+UNSIGNED = next(config for config in CONFIGS if config.name == "unsigned_blocks")
 REFUSED, MISFRAMED = 8, 16
 NAN = 0x7FC00000
 

@@ -184,24 +184,28 @@ def measure(config, name, *, activation=Activation.RELU, n=4096, channels=128, s
 
 
 def _plot(results, path):
-    """The table as an SVG picture."""
+    """The table as an SVG picture: error and bound as fractions of the range of y."""
     import matplotlib
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "bnforge"
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(results), figsize=(3.2 * len(results), 3.6), sharey=True)
-    for axis, (preset, rows) in zip(np.atleast_1d(axes), results.items(), strict=True):
+    figure, axes = pyplot.subplots(1, len(results), figsize=(2 + 2.2 * len(results), 3.4), sharex=True, sharey=True,
+                                   squeeze=False, layout="constrained")
+    names = list(INPUT_CLASSES)
+    for axis, (preset, rows) in zip(axes[0], results.items(), strict=True):
+        error, bound = (np.array([row[key] / row["range"] for row in rows]) for key in ("error", "bound"))
         position = np.arange(len(rows))
-        axis.barh(position, [row["bound"] for row in rows], height=0.7, color="#c9d6e8", label="bound")
-        axis.barh(position, [row["error"] for row in rows], height=0.35, color="#2b5c9e", label="worst error")
+        axis.hlines(position, error, bound, color="#9db4d3")
+        axis.plot(error, position, "o", color="#2b5c9e", label="worst error")
+        axis.plot(bound, position, "|", color="#2b5c9e", markersize=10, label="bound")
         axis.set_xscale("log")
-        axis.set_yticks(position, [row["class"] for row in rows])
-        axis.invert_yaxis()
+        axis.grid(axis="x", alpha=0.3)
         axis.set_title(preset)
-        axis.set_xlabel("|model y - float64 y|")
-    np.atleast_1d(axes)[0].legend(loc="lower left", fontsize="small")
-    figure.tight_layout()
+    axes[0, 0].set_yticks(np.arange(len(names)), names)
+    axes[0, 0].invert_yaxis()
+    figure.supxlabel("|y of the model - float64 y| as a fraction of the range of y", fontsize="medium")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False)
     figure.savefig(path, metadata={"Date": None})
 
 

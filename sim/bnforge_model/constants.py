@@ -2,8 +2,8 @@
 
 Why float64 is enough for the quotients: N/D and a midpoint m of P + 1 bits differ by |N - m·D| / D, where m·D is an
 integer of P + 1 + bits(D) bits in the unit of N or finer, so that they are equal or differ by 2^-(P + 1 + bits(D)) of
-their value. For 1/D that is 2^-(17 + 32), for gamma·Rinv/C (its product of 32 bits is exact) 2^-(17 + 16): rounding to 53
-bits first reaches no midpoint.
+their value. For 1/D that is 2^-(17 + 32), for gamma·Rinv/C (its product of 32 bits is exact) 2^-(17 + 16): rounding to
+53 bits first reaches no midpoint.
 """
 
 from dataclasses import dataclass
@@ -54,10 +54,12 @@ class Constants:
 
 
 def fp32_code(value):
-    """fp32 codes of numbers."""
+    """fp32 codes of numbers, uint32: nearest-even, infinity beyond the range; the bits of float32 are kept."""
+    value = np.asarray(value)
+    if value.dtype != np.float32:
+        value = value.astype(np.float64)
     with np.errstate(over="ignore", under="ignore"):
-        return np.asarray(value, np.float64 if np.asarray(value).dtype != np.float32 else None) \
-            .astype(np.float32).view(np.uint32)
+        return value.astype(np.float32).view(np.uint32)
 
 
 def fp32_value(value):

@@ -9,8 +9,9 @@ import functools
 
 import numpy as np
 
-__all__ = ["round_to", "round_scale", "two_digit_significands", "truncate", "add_odd", "add_toward_zero",
-           "code_dtype", "encode", "to_codes", "decode", "sanitise"]
+__all__ = ["max_value", "min_value", "round_significand", "round_to", "round_scale", "two_digit_significands",
+           "truncate", "add_odd", "add_toward_zero", "code_dtype", "encode", "to_codes", "infinity_code", "nan_code",
+           "decode", "decode_table", "sanitise"]
 
 _FRACTION = 52
 """Fraction bits of float64."""

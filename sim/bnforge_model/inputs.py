@@ -2,8 +2,16 @@
 
 import numpy as np
 
-from .floats import code_dtype, decode_table, infinity_code, max_value, min_value, round_to, sanitise
-from .floats import round_significand
+from .floats import (
+    code_dtype,
+    decode_table,
+    infinity_code,
+    max_value,
+    min_value,
+    round_significand,
+    round_to,
+    sanitise,
+)
 
 __all__ = ["FloatInput", "CodeInput"]
 
@@ -64,8 +72,7 @@ class CodeInput(_Input):
         fmt, codes = self.fmt, self._data[first:last]
         magnitude = codes & codes.dtype.type((1 << (fmt.width - 1)) - 1)
         if magnitude.max() > fmt.max_code:
-            infinity = magnitude == (fmt.max_code + 1 if infinity_code(fmt) else 0)
-            infinity &= magnitude > fmt.max_code
+            infinity = np.zeros(codes.shape, bool) if fmt.is_e4m3 else magnitude == infinity_code(fmt)
             self.infinity |= infinity.any(axis=0)
             self.nan |= ((magnitude > fmt.max_code) & ~infinity).any(axis=0)
         if fmt.width <= 16:

@@ -16,7 +16,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <string>
+#include <utility>
 #include <vector>
 
 #include "core.h"

@@ -5,6 +5,7 @@ combination. Rounds go on with new seeds until the target is reached.
 """
 
 import argparse
+import hashlib
 import itertools
 import json
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bnforge import emit
 from bnforge.presets import PRESETS
 
 from .build import DEFAULT_CACHE
@@ -70,16 +72,19 @@ def run_batch(name, seed, cases, cache=DEFAULT_CACHE):
     return elements, mismatches, messages, sum(outcome.cycles for outcome in outcomes), seconds
 
 
-class _Progress:
-    """What has been done, kept in a file so that an interrupted soak goes on where it stopped."""
+class Progress:
+    """What has been done, kept in a file so that an interrupted soak goes on where it stopped.
 
-    def __init__(self, path, seed):
+    Another seed, or another design, starts again.
+    """
+
+    def __init__(self, path, seed, design):
         self.path = path
-        self.state = {"seed": seed, "batches": [], "elements": {name: 0 for name in PRESETS}, "mismatches": 0,
+        self.state = {"seed": seed, "design": design, "batches": [], "elements": {name: 0 for name in PRESETS}, "mismatches": 0,
                       "cycles": 0, "simulation_seconds": 0.0}
         if path.exists():
             stored = json.loads(path.read_text())
-            if stored["seed"] == seed:
+            if (stored["seed"], stored["design"]) == (seed, design):
                 self.state = stored
 
     @property
@@ -108,10 +113,13 @@ def _bar(progress, target, started, fresh):
 
 def soak(target, seed, jobs, state_file, cache=DEFAULT_CACHE, report=print, progress_stream=sys.stderr):
     """Run batches until ``target`` elements have been compared and one whole round is done; returns the state."""
-    progress = _Progress(state_file, seed)
+    design = hashlib.sha256()
     for name, (config, _) in PRESETS.items():
         report(f"building {name}")
-        Simulator(config, cache=cache)
+        verilog = emit.verilog(config)
+        design.update(verilog.encode())
+        Simulator(config, verilog=verilog, cache=cache)
+    progress = Progress(state_file, seed, design.hexdigest())
     started, before = time.perf_counter(), progress.elements
     done = set(progress.state["batches"])
     todo = ((index, *batch) for index, batch in enumerate(_batches(seed)) if index not in done)

@@ -98,7 +98,7 @@ def _x_codes(fmt, kind, n, lanes, rng):
 
 def _lengths(config, shape, rng):
     """(n, sample_len) of the tiles of one case: more of the longer ones where S is small."""
-    repeat = 1 if shape in ("n = 1", "n = 2", "sample of 1") else max(1, 384 // config.sample_depth)
+    repeat = 1 if shape in ("n = 1", "n = 2", "sample of 1") else max(1, 512 // config.sample_depth)
     return [tile for _ in range(repeat) for tile in _few_lengths(config, shape, rng)]
 
 

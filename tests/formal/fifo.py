@@ -61,7 +61,7 @@ class _Located:
         place = consume + order.ahead - dut.r_rdy
         held = Mux(dut.r_rdy & (order.ahead == 0), dut.r_data, probe.data)
         m.d.comb += probe.addr.eq(Mux(place >= places, place - places, place))
-        check(m, (produce < places) & (consume < places) & (used <= places),
+        check(m, (produce < places) & (consume < places) & (used >= 0) & (used <= places),
               (consume + used == produce) | (consume + used == produce + places),
               ~order.watching | (order.ahead >= dut.level) | (held == order.symbol))
 

@@ -20,6 +20,7 @@ import tempfile
 from importlib import resources
 from pathlib import Path
 
+from amaranth.asserts import Initial
 from amaranth.back import rtlil
 from amaranth.hdl import Assert, Assume, ClockDomain, Elaboratable, Module, ResetSignal, Signal
 from amaranth.hdl._ir import PortDirection
@@ -27,7 +28,7 @@ from bnforge.emit import flat_ports
 
 __all__ = ["Refuted", "check", "assume", "opened", "aiger", "prove", "prove_from_any_state", "bounded", "reaches"]
 
-TIMEOUT = 300
+TIMEOUT = 60
 """Seconds that ABC may take for one property."""
 
 _WORKER = "from pyosys import libyosys as ys; ys.Design().run_pass('script run.ys')"
@@ -85,11 +86,8 @@ class _Harness(Elaboratable):
 
     def elaborate(self, platform):
         m = Module()
-        m.domains.boot = boot = ClockDomain(reset_less=True, local=True)
         m.domains.sync = sync = ClockDomain(local=True)
-        started = Signal(name="formal_keep_init")
-        m.d.boot += started.eq(1)
-        m.d.comb += [boot.clk.eq(self.clk), sync.clk.eq(self.clk), sync.rst.eq(~started if self.reset else 0)]
+        m.d.comb += [sync.clk.eq(self.clk), sync.rst.eq(Initial() & self.reset)]
         m.submodules.spec = self.spec
         opened(self.spec)
         if self.only_witness:
