@@ -1,6 +1,6 @@
 """Normaliser: beats from the sample FIFO through lanes and storage converters to the output."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -49,7 +49,7 @@ class OutputBuffer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.fifo = buffer = fifo.SyncFIFOBuffered(width=len(self.i_data.as_value()), depth=self.depth)
+        m.submodules.fifo = buffer = fifo.SyncFIFOBuffered(width=len(Value.cast(self.i_data)), depth=self.depth)
         free = Signal(range(self.depth + 1), init=self.depth)
         taken = comb(m, self.o.valid & self.o.ready, "taken")
         m.d.comb += [
