@@ -161,7 +161,7 @@ def test_output_buffer_latency():
         ctx.set(buffer.i_valid, 1)
         return lambda: ctx.set(buffer.i_valid, 0)
 
-    assert cycles_until(buffer, start, lambda ctx: ctx.get(buffer.o.valid)) == 2
+    assert cycles_until(buffer, start, lambda ctx: ctx.get(buffer.o.valid)) == OutputBuffer.latency
 
 
 def test_header_opens_one_cycle_after_its_fixed_words():

@@ -10,16 +10,16 @@ SMALL = {"sample_depth": 64, "chunk_len": 16}
 
 CONFIGS = [
     Config(name="fp16", lanes=2, x_format=FP16, storage=FP16, **SMALL),
-    Config(name="odd_depth", lanes=3, x_format=E4M3, storage=E4M3, sample_depth=24, chunk_len=8),
-    Config(name="five_lanes", lanes=5, x_format=E5M2, storage=E5M2, sample_depth=40, chunk_len=8),
-    Config(name="fp10_1_6_3", lanes=1, x_format=FP10_1_6_3, storage=FP10_1_6_3, sample_depth=12, chunk_len=4),
+    Config(name="odd_depth", lanes=3, x_format=E4M3, storage=E4M3, sample_depth=48, chunk_len=16),
+    Config(name="five_lanes", lanes=5, x_format=E5M2, storage=E5M2, sample_depth=80, chunk_len=16),
+    Config(name="fp10_1_6_3", lanes=1, x_format=FP10_1_6_3, storage=FP10_1_6_3, sample_depth=60, chunk_len=4),
     Config(name="two_digit", lanes=2, multiplier=Multiplier.TWO_DIGIT, storage=BlockFormat(1, 8), **SMALL),
     Config(name="two_digit_wide", lanes=1, multiplier=Multiplier.TWO_DIGIT, a_fraction=8, storage=WORKING, **SMALL),
     Config(name="wide", lanes=1, x_format=WORKING, a_fraction=15, b_fraction=15, storage=BlockFormat(1, 12), **SMALL),
     Config(name="narrow", lanes=2, x_format=FP10, a_fraction=1, b_fraction=1, storage=BlockFormat(2, 4, 5), **SMALL),
     Config(name="unsigned_blocks", lanes=4, storage=BlockFormat(4, 8, signed=False), **SMALL),
     Config(name="small_exponent", lanes=4, storage=BlockFormat(2, 6, exponent_width=4), **SMALL),
-    Config(name="one_chunk", lanes=5, x_format=FP10, storage=FP10, sample_depth=8, chunk_len=8),
+    Config(name="one_chunk", lanes=5, x_format=FP10, storage=FP10, sample_depth=64, chunk_len=64),
     Config(name="chunk_256", lanes=1, x_format=E5M2, storage=BlockFormat(1, 8), sample_depth=512, chunk_len=256),
     Config(name="chunk_512", lanes=1, x_format=E5M2, storage=BlockFormat(1, 8), sample_depth=1536, chunk_len=512),
 ]

@@ -26,7 +26,7 @@ def test_latency_of_the_constants(name):
     for n, sample_len in ((config.sample_depth, config.sample_depth), (3, 2), (1, 1)):
         outcome = run_plain(Simulator(config), plain_tiles(config, 1, n, sample_len))
         latency = outcome.output_cycles[0] - outcome.data_cycles[min(n, sample_len) - 1]
-        assert latency == top.constants_latency + top.output_latency
+        assert latency == 1 + top.constants_latency + top.output_latency  # 1: the input register
     assert top.constants_latency <= LATENCY_LIMIT.get(name, 128)
 
 

@@ -10,7 +10,7 @@ from .converter import BlockConverter, FloatConverter
 from .input import beat_layout
 from .lane import NormaliserLane
 
-__all__ = ["Normaliser", "OutputBuffer", "stored_layout"]
+__all__ = ["Normaliser", "OutputBuffer", "pipeline_length", "stored_layout"]
 
 
 def stored_layout(config):
@@ -21,10 +21,15 @@ def stored_layout(config):
         "last": 1})
 
 
+def pipeline_length(config):
+    """Cycles from issuing a beat to its arrival at the output buffer."""
+    return NormaliserLane.latency + (BlockConverter if config.is_block else FloatConverter).latency
+
+
 class OutputBuffer(wiring.Component):
     """Lets a pipeline that cannot stall feed a stream that can: a beat is issued only when a place is reserved for it.
 
-    Latency: 2 cycles from ``i_valid`` to ``o``.
+    Latency: ``latency`` cycles from ``i_valid`` to ``o``.
 
     Parameters
     ----------
@@ -39,6 +44,8 @@ class OutputBuffer(wiring.Component):
     i_valid, i_data : it arrives
     o : it leaves
     """
+
+    latency = 2
 
     def __init__(self, shape, pipeline):
         # Issue to release of the place: pipeline, FIFO, output transfer, credit.
@@ -65,7 +72,7 @@ class Normaliser(wiring.Component):
     The lanes hold two sets of constants: of the tile that runs, and of the next. They swap with the tile's last beat,
     so there is no bubble between tiles.
 
-    Latency: ``latency`` cycles from a beat at ``i`` to its place on ``o``; ``o`` may stall.
+    Latency: ``pipeline_length`` and that of the output buffer from a beat at ``i`` to its place on ``o``; ``o`` may stall.
 
     Members
     -------
@@ -78,18 +85,13 @@ class Normaliser(wiring.Component):
 
     def __init__(self, config):
         self.config = config
-        converter = BlockConverter if config.is_block else FloatConverter
-        self.pipeline = NormaliserLane.latency + converter.latency
+        self.pipeline = pipeline_length(config)
         super().__init__({
             "i": In(stream.Signature(beat_layout(config))),
             "i_a_shift": In(1), "i_a": In(config.a_format.width),
             "i_b_shift": In(1), "i_b": In(config.b_format.width),
             "i_ready": In(1), "i_activation": In(Activation), "o_chain_free": Out(1),
             "o": Out(stream.Signature(stored_layout(config))), "o_saturated": Out(1)})
-
-    @property
-    def latency(self):
-        return self.pipeline + 2
 
     def elaborate(self, platform):
         m = Module()

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from .constants import ConstantExtraction, Schedule
 from .header import HeaderUnit
 from .input import InputStage, beat_layout
-from .normaliser import Normaliser
+from .normaliser import Normaliser, OutputBuffer, pipeline_length
 from .ranges import RangeUnit
 from .records import RecordUnit
 from .statistics import StatisticsLane
@@ -59,7 +59,7 @@ class Top(wiring.Component):
     @property
     def output_latency(self):
         """Cycles from issuing a beat to its first cycle on ``m_axis``."""
-        return Normaliser(self.config).latency
+        return pipeline_length(self.config) + OutputBuffer.latency
 
     @property
     def tile_interval(self):

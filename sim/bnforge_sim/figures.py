@@ -53,11 +53,11 @@ def measure(config, *, cache=DEFAULT_CACHE, n_tiles=8, n=4096):
     Returns
     -------
     dict
-        ``constants_latency``, ``output_latency``: as the component states them; ``sample_to_output``: their measured
-        sum, from the beat that completes the sample to the first beat out. ``cycles``: of the back-to-back run, from
-        the first beat taken to the last beat out, both included. ``latency``: of every beat in that run; without a
-        bubble ``cycles`` = n_tiles · n + latency. ``tile_interval``: from tile to tile when the tiles have one beat
-        each. ``frozen_latency``: first beat in to first beat out, in frozen mode.
+        ``constants_latency``, ``output_latency``: as the component states them; ``sample_to_output``: measured,
+        their sum and the input register, from the beat that completes the sample to the first beat out. ``cycles``:
+        of the back-to-back run, from the first beat taken to the last beat out, both included. ``latency``: of every
+        beat in that run; without a bubble ``cycles`` = n_tiles · n + latency. ``tile_interval``: from tile to tile
+        when the tiles have one beat each. ``frozen_latency``: first beat in to first beat out, in frozen mode.
     """
     simulator, top = Simulator(config, cache=cache), Top(config)
     depth = config.sample_depth

@@ -80,8 +80,8 @@ class Progress:
 
     def __init__(self, path, seed, design):
         self.path = path
-        self.state = {"seed": seed, "design": design, "batches": [], "elements": {name: 0 for name in PRESETS}, "mismatches": 0,
-                      "cycles": 0, "simulation_seconds": 0.0}
+        self.state = {"seed": seed, "design": design, "batches": [], "elements": {name: 0 for name in PRESETS},
+                      "mismatches": 0, "cycles": 0, "simulation_seconds": 0.0}
         if path.exists():
             stored = json.loads(path.read_text())
             if (stored["seed"], stored["design"]) == (seed, design):

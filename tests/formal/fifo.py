@@ -5,7 +5,7 @@ from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In
 from bnforge.normaliser import OutputBuffer
 
-from .runner import check, opened
+from .runner import check, opened, register
 
 __all__ = ["FifoContract", "OutputBufferContract"]
 
@@ -119,7 +119,8 @@ class OutputBufferContract(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.dut = dut = OutputBuffer(data.ArrayLayout(1, _WIDTH), self.pipeline)
-        buffer = opened(dut).submodules.fifo
+        inner = opened(dut)
+        buffer, free = inner.submodules.fifo, register(inner, "free")
         enter, leave = self.issue & dut.o_credit, dut.o.valid & self.ready
         stages = [(enter, self.payload)]
         for stage in range(self.pipeline):
@@ -132,12 +133,12 @@ class OutputBufferContract(wiring.Component):
                        watch=self.watch, capacity=dut.depth)
         _Located(m, buffer, order)
         older = buffer.level
-        for valid_here, payload_here in reversed(stages[1:]):
-            watched = order.watching & valid_here & (order.ahead == older)
-            check(m, ~watched | (payload_here == order.symbol))
-            older = older + valid_here
-        check(m, order.inside == older)
         quiet = _Quiet(m, enter | leave, self.pipeline + 1)
+        for stage, (valid_here, payload_here) in reversed(list(enumerate(stages))[1:]):
+            watched = order.watching & valid_here & (order.ahead == older)
+            check(m, ~watched | (payload_here == order.symbol), ~valid_here | (quiet.count < stage))
+            older = older + valid_here
+        check(m, order.inside == older, free == dut.depth - order.inside)
         _holds(m, dut.o.valid, self.ready, dut.o.payload.as_value())
         check(m, ~valid | buffer.w_rdy,                                       # never overflows
               dut.o_credit == (order.inside != dut.depth),                    # no credit is lost

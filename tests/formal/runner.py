@@ -8,9 +8,9 @@ Nothing is taken from initial values: every register and memory starts with any 
 and inactive from then on, and assumptions and claims count from cycle 1. A proof therefore also shows that the
 reset is enough.
 
-Tools: Yosys and ABC, both of the pyosys wheel. ``prove`` is unbounded: property
-directed reachability (IC3; Bradley, "SAT-based model checking without unrolling", VMCAI 2011) ends only with an inductive
-invariant or with a counterexample.
+Tools: Yosys and ABC, both of the pyosys wheel. What is called a proof here holds for runs of any length: property
+directed reachability (IC3; Bradley, "SAT-based model checking without unrolling", VMCAI 2011) finds the inductive
+invariant by itself, k-induction needs it among the claims. :func:`bounded` is a search, not a proof.
 """
 
 import re
@@ -26,7 +26,8 @@ from amaranth.hdl import Assert, Assume, ClockDomain, Elaboratable, Module, Rese
 from amaranth.hdl._ir import PortDirection
 from bnforge.emit import flat_ports
 
-__all__ = ["Refuted", "check", "assume", "opened", "aiger", "prove", "prove_from_any_state", "bounded", "reaches"]
+__all__ = ["Refuted", "check", "assume", "opened", "register", "aiger", "prove", "prove_by_induction",
+           "prove_from_any_state", "bounded", "reaches"]
 
 TIMEOUT = 60
 """Seconds that ABC may take for one property."""
@@ -77,6 +78,15 @@ def opened(component):
     return module
 
 
+def register(module, name):
+    """The register called ``name`` of a module that :func:`opened` has returned."""
+    module._flush()
+    found = {id(signal): signal for statement in module._statements["sync"] for signal in statement._lhs_signals()
+             if signal.name == name}
+    signal, = found.values()
+    return signal
+
+
 class _Harness(Elaboratable):
     """Clock and reset around a specification; with ``only_witness`` the one assertion that its witness never holds."""
 
@@ -121,44 +131,50 @@ def aiger(spec, directory, *, reset=True, only_witness=False, ascii_text=False):
     return directory / "design.aig"
 
 
-def _run(spec, engine, **options):
+def _run(spec, *engines, **options):
+    """Logs of the engines on the specification, its assertions folded into one."""
     with tempfile.TemporaryDirectory(prefix="bnforge-formal-") as name:
         directory = Path(name)
         aiger(spec, directory, **options)
-        return _abc(["read_aiger design.aig", "fold", "orpos", "strash", engine], directory)
+        return [_abc(["read_aiger design.aig", "fold", "orpos", "strash", engine], directory) for engine in engines]
 
 
-def _name(spec):
-    return type(spec).__name__
+def _bmc(depth):
+    """Engine that looks at cycles 0 to ``depth``, and what it says when it finds nothing."""
+    return f"bmc3 -F {depth + 1} -T {TIMEOUT}", f"No output asserted in {depth + 1} frames"
+
+
+def _require(spec, log, wanted):
+    if wanted not in log:
+        raise Refuted(f"{type(spec).__name__}: {_outcome(log)}")
 
 
 def prove(spec):
-    """Prove every assertion of ``spec`` for runs of any length.
-
-    Raises
-    ------
-    Refuted
-        With the frame in which an assertion fails.
-    """
-    log = _run(spec, f"pdr -T {TIMEOUT}")
-    if "Property proved" not in log:
-        raise Refuted(f"{_name(spec)}: {_outcome(log)}")
-
-
-def bounded(spec, depth):
-    """Search ``depth`` cycles after reset for a failing assertion. This is not a proof.
+    """Prove the claims of ``spec`` for runs of any length, by property directed reachability.
 
     Raises
     ------
     Refuted
     """
-    log = _run(spec, f"bmc3 -F {depth + 1} -T {TIMEOUT}")
-    if not re.search(rf"No output asserted in {depth + 1} frames", log):
-        raise Refuted(f"{_name(spec)}: {_outcome(log)}")
+    log, = _run(spec, f"pdr -T {TIMEOUT}")
+    _require(spec, log, "Property proved")
+
+
+def prove_by_induction(spec, k=1):
+    """Prove the claims of ``spec`` for runs of any length, by induction over ``k`` cycles; they contain the invariant.
+
+    Raises
+    ------
+    Refuted
+    """
+    engine, wanted = _bmc(k + 1)
+    base, step = _run(spec, engine, f"ind -F {k + 1}")
+    _require(spec, base, wanted)
+    _require(spec, step, "Networks are equivalent")
 
 
 def prove_from_any_state(spec, depth):
-    """Prove assertions that look ``depth`` cycles ahead, from any state and without a reset: hence for every run.
+    """Prove claims about the ``depth`` cycles after any state, reachable or not, without a reset: hence for every run.
 
     The specification counts its cycles in registers named ``formal_keep_init...``, which alone start from their
     initial values.
@@ -167,9 +183,21 @@ def prove_from_any_state(spec, depth):
     ------
     Refuted
     """
-    log = _run(spec, f"bmc3 -F {depth + 1} -T {TIMEOUT}", reset=False)
-    if not re.search(rf"No output asserted in {depth + 1} frames", log):
-        raise Refuted(f"{_name(spec)}: {_outcome(log)}")
+    engine, wanted = _bmc(depth)
+    log, = _run(spec, engine, reset=False)
+    _require(spec, log, wanted)
+
+
+def bounded(spec, depth):
+    """Search the ``depth`` cycles after the reset for a failing claim. This is not a proof.
+
+    Raises
+    ------
+    Refuted
+    """
+    engine, wanted = _bmc(depth)
+    log, = _run(spec, engine)
+    _require(spec, log, wanted)
 
 
 def reaches(spec, depth, *, reset=True):
@@ -179,9 +207,9 @@ def reaches(spec, depth, *, reset=True):
     ------
     Refuted
     """
-    log = _run(spec, f"bmc3 -F {depth + 1} -T {TIMEOUT}", only_witness=True, reset=reset)
-    if "was asserted in frame" not in log:
-        raise Refuted(f"{_name(spec)}: witness not reached: {_outcome(log)}")
+    engine, _ = _bmc(depth)
+    log, = _run(spec, engine, only_witness=True, reset=reset)
+    _require(spec, log, "was asserted in frame")
 
 
 def _outcome(log):
