@@ -7,7 +7,7 @@ STAMP   := $(VENV)/.installed
 SEED    ?= 2026
 
 .DEFAULT_GOAL := all
-.PHONY: all setup test soak bench baseline figures bounds refusals clean help
+.PHONY: all setup test soak mutants bench baseline figures bounds refusals clean help
 
 all: $(STAMP)  ## generate the default core, run real activations through it, count its gates, print one table
 	@$(BIN)/bnforge demo -o build
@@ -25,8 +25,11 @@ test: $(STAMP)  ## all tests, two at a time; SEED=n for other random stimulus
 soak: $(STAMP)  ## the full product of the coverage space until 10^8 elements are compared; resumes where it stopped
 	$(BIN)/python -m bnforge_sim.soak
 
-bench: $(STAMP)  ## speed of the numpy model, elements per second on one core
-	$(BIN)/python -m tests.bench_model
+mutants: $(STAMP)  ## plant bugs in copies of the design, and see the regression catch each
+	$(BIN)/python -m tests.mutants
+
+bench: $(STAMP)  ## speed of the numpy model beside a float64 batch norm, in one run on one core
+	$(BIN)/python benchmarks/bench_model.py
 
 baseline: $(STAMP)  ## measure docs/baseline_area.json again, and the tables in README.md
 	$(BIN)/python docs/readme_tables.py --measure

@@ -29,7 +29,7 @@ def area_table():
 
 def cycles_table():
     """Cycles of every preset, from docs/figures.json."""
-    lines = ["| preset | tiles x n | cycles | more than beats | bubbles | constants after the sample | output latency |",
+    lines = ["| preset | tiles x n | cycles | more than beats | bubbles | sample to constants | output latency |",
              "|---|---|---|---|---|---|---|"]
     for name, figures in json.loads(FIGURES.read_text(encoding="utf-8"))["measured"].items():
         tiles, n = figures["tiles"], figures["n"]

@@ -72,7 +72,8 @@ class Normaliser(wiring.Component):
     The lanes hold two sets of constants: of the tile that runs, and of the next. They swap with the tile's last beat,
     so there is no bubble between tiles.
 
-    Latency: ``pipeline_length`` and that of the output buffer from a beat at ``i`` to its place on ``o``; ``o`` may stall.
+    Latency: ``pipeline_length`` and that of the output buffer, from a beat at ``i`` to its place on ``o``, which may
+    stall.
 
     Members
     -------

@@ -109,4 +109,3 @@ class _Stage:
         self.is_first = Signal(name=f"s{number}_is_first", reset_less=True)
         self.parity = Signal(name=f"s{number}_parity", reset_less=True)
         m.d.sync += [self.valid.eq(valid), self.lane.eq(lane), self.is_first.eq(is_first), self.parity.eq(parity)]
-

@@ -1,11 +1,11 @@
 """What goes into the bench and what comes out: segments of tiles, and their binary files.
 
 A file is a sequence of little-endian 32-bit words and byte arrays. Stimulus: magic, seed, number of segments; per
-segment seed, number of header words, of beats, of expected output beats, of expected record words, stop cycle (0: none),
-drain, idle limit; per port (header, data, output, record) the stall probability · 2^32, the longest stall, 1 for ready
-after valid; header words, their TLAST bytes, their waits; beats, TLAST bytes, waits. Result, per segment: magic, state,
-rule, port, cycles, status, status after a clear, items taken on each port, status changes; the cycle of each transfer on
-each port; (cycle, status) pairs; output beats (data, user, last), record words (word, last).
+segment seed, number of header words, of beats, of expected output beats, of expected record words, stop cycle (0:
+none), drain, idle limit; per port (header, data, output, record) the stall probability · 2^32, the longest stall, 1
+for ready after valid; header words, their TLAST bytes, their waits; beats, TLAST bytes, waits. Result, per segment:
+magic, state, rule, port, cycles, status, status after a clear, items taken on each port, status changes; the cycle
+of each transfer on each port; (cycle, status) pairs; output beats (data, user, last), record words (word, last).
 """
 
 import enum
