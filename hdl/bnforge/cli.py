@@ -172,6 +172,9 @@ def main(arguments=None):
     except BrokenPipeError:  # the reader of our output has left
         sys.stdout = None
         return 0
+    except KeyboardInterrupt:
+        print(f"bnforge {chosen.verb}: interrupted", file=sys.stderr)
+        return 130
     except OSError as error:
         message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
     except ImportError as error:

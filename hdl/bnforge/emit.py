@@ -32,6 +32,7 @@ opt_expr
 memory_collect
 opt_clean -purge
 opt_dff -simple-dffe
+pmuxtree
 opt_clean -purge
 check -assert
 select -assert-none t:$dlatch t:$adlatch t:$dlatchsr t:$sr
@@ -139,9 +140,10 @@ def constraint(config, ports):
     return "\n".join([
         f"# Assumed clock: {config.clock_mhz:g} MHz on aclk, the only clock; times in ns. Logic outside the core has",
         f"# {INPUT_DELAY:.0%} of the period before its inputs and after its outputs. Reset is synchronous to aclk.",
-        f"create_clock -name aclk -period {period:.3f} [get_ports aclk]",
-        f"set_input_delay -clock aclk {outside:.3f} [get_ports {{{names(PortDirection.Input)}}}]",
-        f"set_output_delay -clock aclk {outside:.3f} [get_ports {{{names(PortDirection.Output)}}}]",
+        "# For the core as the top of a synthesis run; in a larger design only the period carries over.",
+        f"create_clock -name aclk -period {period:.6g} [get_ports aclk]",
+        f"set_input_delay -clock aclk {outside:.6g} [get_ports {{{names(PortDirection.Input)}}}]",
+        f"set_output_delay -clock aclk {outside:.6g} [get_ports {{{names(PortDirection.Output)}}}]",
         ""])
 
 

@@ -123,14 +123,14 @@ class Top(wiring.Component):
         return m
 
     def _ports(self, m, header, entry, normaliser, records):
-        """Flat ports to and from the streams inside."""
+        """Flat ports to and from the streams inside. Nothing is accepted during reset, where it would be lost."""
         config = self.config
         width, element = config.x_format.width, config.element_width
         stored = normaliser.o.payload
         m.d.comb += [
-            header.i.valid.eq(self.s_axis_hdr_tvalid), self.s_axis_hdr_tready.eq(header.i.ready),
+            header.i.valid.eq(self.s_axis_hdr_tvalid), self.s_axis_hdr_tready.eq(header.i.ready & self.aresetn),
             header.i.payload.data.eq(self.s_axis_hdr_tdata), header.i.payload.last.eq(self.s_axis_hdr_tlast),
-            entry.i.valid.eq(self.s_axis_tvalid), self.s_axis_tready.eq(entry.i.ready),
+            entry.i.valid.eq(self.s_axis_tvalid), self.s_axis_tready.eq(entry.i.ready & self.aresetn),
             entry.i.payload.last.eq(self.s_axis_tlast),
             self.m_axis_tvalid.eq(normaliser.o.valid), normaliser.o.ready.eq(self.m_axis_tready),
             self.m_axis_tlast.eq(stored.last),

@@ -1,8 +1,10 @@
 """The bit-exact numpy model of the normaliser core, and its float64 reference. Needs numpy alone."""
 
+from bnforge.config import Activation
+
 from .blocks import Encoded
 from .core import default_c, default_eps, expected_range, forward, forward_codes, tile_slices
 from .result import Flags, ForwardResult, Records
 
-__all__ = ["forward", "forward_codes", "ForwardResult", "Encoded", "Records", "Flags", "expected_range", "default_c",
+__all__ = ["Activation", "forward", "forward_codes", "ForwardResult", "Encoded", "Records", "Flags", "expected_range", "default_c",
            "default_eps", "tile_slices"]

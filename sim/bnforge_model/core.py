@@ -17,6 +17,8 @@ from .statistics import SampleStatistics, sample_statistics
 
 __all__ = ["forward", "forward_codes", "expected_range", "default_c", "default_eps", "tile_slices"]
 
+_SMALL_FLOATS = ("bfloat16", "float8")
+"""Names of number types outside numpy (ml_dtypes) that convert to float64 exactly."""
 _BLOCK = 1 << 14
 """Elements normalised at a time: the fastest of the powers of two tried; larger temporaries are new pages each time."""
 
@@ -60,7 +62,7 @@ def forward(config, x, gamma, beta, *, activation=Activation.RELU, sample_len=No
     Parameters
     ----------
     config : Config
-    x : array of float16, float32 or float64, (n, channels)
+    x : array of floats or integers, (n, channels)
         In stream order, n >= 1. Rounded to ``config.x_format`` first, saturating; the core itself sees codes.
     gamma, beta : arrays of real numbers, (channels,)
         Sent as fp32. In frozen mode a and b.
@@ -85,8 +87,10 @@ def forward(config, x, gamma, beta, *, activation=Activation.RELU, sample_len=No
     """
     _check_config(config)
     x = np.asarray(x)
+    if x.dtype.kind in "iu" or x.dtype.name.startswith(_SMALL_FLOATS):
+        x = x.astype(np.float64)
     if x.dtype not in (np.float16, np.float32, np.float64):
-        raise ValueError(f"x must be an array of float16, float32 or float64, not {x.dtype}")
+        raise ValueError(f"x must be an array of real numbers of at most 64 bits, not {x.dtype}")
     _check_shape("x", x)
     return _forward(config, FloatInput(config.x_format, x), gamma, beta, activation, sample_len, c, eps, frozen, mask)
 
@@ -142,6 +146,9 @@ def check_header(config, *, activation, sample_len, c, eps, frozen):
         return Activation(activation)
     if not isinstance(sample_len, (int, np.integer)) or not 1 <= sample_len <= config.sample_depth:
         raise ValueError(f"sample_len must be an integer from 1 to {config.sample_depth}, not {sample_len!r}")
+    for name, value in (("c", c), ("eps", eps)):
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+            raise ValueError(f"{name} must be a real number, not {value!r}")
     if not fp32_value(c) > 0:
         raise ValueError(f"c must be a positive fp32 number, not {c!r}")
     if not fp32_value(eps) >= 0:

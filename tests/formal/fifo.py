@@ -5,7 +5,7 @@ from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In
 from bnforge.normaliser import OutputBuffer
 
-from .runner import check, opened, register
+from .runner import check, opened
 
 __all__ = ["FifoContract", "OutputBufferContract"]
 
@@ -120,7 +120,7 @@ class OutputBufferContract(wiring.Component):
         m = Module()
         m.submodules.dut = dut = OutputBuffer(data.ArrayLayout(1, _WIDTH), self.pipeline)
         inner = opened(dut)
-        buffer, free = inner.submodules.fifo, register(inner, "free")
+        buffer, free = inner.submodules.fifo, inner["free"]
         enter, leave = self.issue & dut.o_credit, dut.o.valid & self.ready
         stages = [(enter, self.payload)]
         for stage in range(self.pipeline):

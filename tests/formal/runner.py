@@ -22,11 +22,11 @@ from pathlib import Path
 
 from amaranth.asserts import Initial
 from amaranth.back import rtlil
-from amaranth.hdl import Assert, Assume, ClockDomain, Elaboratable, Module, ResetSignal, Signal
+from amaranth.hdl import Assert, Assume, ClockDomain, Elaboratable, Module, ResetSignal, Signal, Value, ValueCastable
 from amaranth.hdl._ir import PortDirection
 from bnforge.emit import flat_ports
 
-__all__ = ["Refuted", "check", "assume", "opened", "register", "aiger", "prove", "prove_by_induction",
+__all__ = ["Refuted", "check", "assume", "Opened", "opened", "aiger", "prove", "prove_by_induction",
            "prove_from_any_state", "bounded", "reaches"]
 
 TIMEOUT = 60
@@ -71,20 +71,40 @@ def assume(m, *conditions):
     m.d.comb += [Assume(condition | ResetSignal()) for condition in conditions]
 
 
+class Opened:
+    """A component elaborated ahead of time, so that a specification can see what is inside.
+
+    Attributes
+    ----------
+    submodules : as those of its module
+    signals : the signals of its ``elaborate`` and of what that calls on the component, by the names they have there
+    """
+
+    def __init__(self, component):
+        self.signals = signals = {}
+
+        def remember(frame, event, _result):
+            if event == "return" and frame.f_locals.get("self") is component:
+                signals.update((name, value) for name, value in frame.f_locals.items()
+                               if isinstance(value, (Value, ValueCastable)))
+
+        before = sys.getprofile()
+        sys.setprofile(remember)
+        try:
+            module = component.elaborate(None)
+        finally:
+            sys.setprofile(before)
+        component.elaborate = lambda platform: module
+        component.formal_opened = self
+        self.submodules = module.submodules
+
+    def __getitem__(self, name):
+        return self.signals[name]
+
+
 def opened(component):
-    """Elaborate ``component`` now and return its module, so that a specification can see the parts inside it."""
-    module = component.elaborate(None)
-    component.elaborate = lambda platform: module
-    return module
-
-
-def register(module, name):
-    """The register called ``name`` of a module that :func:`opened` has returned."""
-    module._flush()
-    found = {id(signal): signal for statement in module._statements["sync"] for signal in statement._lhs_signals()
-             if signal.name == name}
-    signal, = found.values()
-    return signal
+    """:class:`Opened` of ``component``, the same one every time."""
+    return component.formal_opened if hasattr(component, "formal_opened") else Opened(component)
 
 
 class _Harness(Elaboratable):
