@@ -6,5 +6,5 @@ from .blocks import Encoded
 from .core import default_c, default_eps, expected_range, forward, forward_codes, tile_slices
 from .result import Flags, ForwardResult, Records
 
-__all__ = ["Activation", "forward", "forward_codes", "ForwardResult", "Encoded", "Records", "Flags", "expected_range", "default_c",
-           "default_eps", "tile_slices"]
+__all__ = ["Activation", "forward", "forward_codes", "ForwardResult", "Encoded", "Records", "Flags", "expected_range",
+           "default_c", "default_eps", "tile_slices"]
