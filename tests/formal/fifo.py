@@ -129,8 +129,8 @@ class OutputBufferContract(wiring.Component):
         valid, payload = stages[-1]
         m.d.comb += [dut.i_issue.eq(enter), dut.i_valid.eq(valid), dut.i_data.eq(payload), dut.o.ready.eq(self.ready)]
 
-        order = _Order(m, enter=enter, payload=self.payload, leave=leave, result=dut.o.payload.as_value(), offered=dut.o.valid,
-                       watch=self.watch, capacity=dut.depth)
+        order = _Order(m, enter=enter, payload=self.payload, leave=leave, result=dut.o.payload.as_value(),
+                       offered=dut.o.valid, watch=self.watch, capacity=dut.depth)
         _Located(m, buffer, order)
         older = buffer.level
         quiet = _Quiet(m, enter | leave, self.pipeline + 1)

@@ -14,8 +14,8 @@ __all__ = ["LanePipeline"]
 class LanePipeline(wiring.Component):
     """The normaliser keeps its side of :class:`.fifo.OutputBufferContract`.
 
-    A beat is issued only on credit and arrives at the output buffer exactly ``pipeline`` cycles later, with the ``last``
-    that it had; nothing else arrives.
+    A beat is issued only on credit and arrives at the output buffer exactly ``pipeline`` cycles later, with the
+    ``last`` that it had; nothing else arrives.
     """
 
     def __init__(self, config):
