@@ -45,7 +45,7 @@ PARAMETERS = [
     ("Config(chunk_len=2)", "chunk_len must be an integer from 4 to 4096, not 2"),
     ("Config(chunk_len=8192)", "chunk_len must be an integer from 4 to 4096, not 8192"),
     ("Config(chunk_len=96)", "chunk_len must be a power of two, not 96"),
-    ("Config(chunk_len=16)", "chunk_len must be at least lanes + 3 = 19, not 16"),
+    ("Config(chunk_len=8)", "chunk_len must be at least lanes = 16, not 8"),
     ("Config(sample_depth=2)", "sample_depth must be an integer from 4 to 16384, not 2"),
     ("Config(sample_depth=32768)", "sample_depth must be an integer from 4 to 16384, not 32768"),
     ("Config(sample_depth=1000)", "sample_depth must be a multiple of chunk_len = 128, not 1000"),

@@ -13,6 +13,7 @@ from bnforge.header import HeaderUnit
 from bnforge.lane import MultiplyAdd, NormaliserLane
 from bnforge.normaliser import OutputBuffer
 from bnforge.presets import opn1_tiny, opn4, opn16, opn32_mx
+from bnforge.records import RecordUnit
 from bnforge.top import Top
 
 ONE = WORKING.bias << WORKING.fraction_width
@@ -177,6 +178,17 @@ def test_header_opens_one_cycle_after_its_fixed_words():
         assert ctx.get(header.o_open.valid) and not ctx.get(header.o_refused)
 
     simulate(header, bench)
+
+
+def test_records_start_after_their_latency():
+    records = RecordUnit(opn1_tiny)
+
+    def start(ctx):
+        ctx.set(records.i_done, 1)
+        ctx.set(records.i_mask, 1)
+        return lambda: ctx.set(records.i_done, 0)
+
+    assert cycles_until(records, start, lambda ctx: ctx.get(records.o.valid)) == RecordUnit.latency
 
 
 @pytest.mark.parametrize("config, limit", [(opn16, 128), (opn32_mx, 160)], ids=["16 lanes", "32 lanes"])

@@ -19,6 +19,7 @@ CONFIGS = [
     Config(name="narrow", lanes=2, x_format=FP10, a_fraction=1, b_fraction=1, storage=BlockFormat(2, 4, 5), **SMALL),
     Config(name="unsigned_blocks", lanes=4, storage=BlockFormat(4, 8, signed=False), **SMALL),
     Config(name="small_exponent", lanes=4, storage=BlockFormat(2, 6, exponent_width=4), **SMALL),
+    Config(name="tight_chunk", lanes=8, x_format=FP10, storage=BlockFormat(8, 8), sample_depth=40, chunk_len=8),
     Config(name="one_chunk", lanes=5, x_format=FP10, storage=FP10, sample_depth=64, chunk_len=64),
     Config(name="chunk_256", lanes=1, x_format=E5M2, storage=BlockFormat(1, 8), sample_depth=512, chunk_len=256),
     Config(name="chunk_512", lanes=1, x_format=E5M2, storage=BlockFormat(1, 8), sample_depth=1536, chunk_len=512),

@@ -12,7 +12,7 @@ from .keywords import RESERVED
 __all__ = ["Activation", "Multiplier", "Config", "TILES_IN_FLIGHT", "HEADER_FIXED_WORDS", "RECORD_SCALAR_WORDS"]
 
 TILES_IN_FLIGHT = 4
-"""Tiles that may be between header and last output beat (design contract, section 2, Streaming)."""
+"""Tiles that may be between their opening and the last word of their records; tests/formal/control.py proves it."""
 HEADER_FIXED_WORDS = 4
 """Words of a tile header before the per-lane gamma/beta pairs."""
 RECORD_SCALAR_WORDS = 5
@@ -55,7 +55,7 @@ class Config:
     sample_depth : int
         S, the built sample depth in beats: a multiple of ``chunk_len``, at most 16384.
     chunk_len : int
-        L, beats of one range chunk: a power of two from 4 to 4096, and at least ``lanes + 3``, so that the
+        L, beats of one range chunk: a power of two from 4 to 4096, and at least ``lanes``, so that the
         extrema of a chunk have left when the next chunk ends.
     a_fraction : int
         Fraction bits of the scale a, 1 to 15 (2 to 8 for the two-digit multiplier).
@@ -96,8 +96,8 @@ class Config:
         require_int("chunk_len", self.chunk_len, 4, 4096)
         if not _is_power_of_two(self.chunk_len):
             raise ValueError(f"chunk_len must be a power of two, not {self.chunk_len!r}")
-        if self.chunk_len < self.lanes + 3:
-            raise ValueError(f"chunk_len must be at least lanes + 3 = {self.lanes + 3}, not {self.chunk_len!r}")
+        if self.chunk_len < self.lanes:
+            raise ValueError(f"chunk_len must be at least lanes = {self.lanes}, not {self.chunk_len!r}")
         require_int("sample_depth", self.sample_depth, 4, 16384)
         if self.sample_depth % self.chunk_len:
             raise ValueError(f"sample_depth must be a multiple of chunk_len = {self.chunk_len}, "

@@ -19,7 +19,7 @@ class InputStage(wiring.Component):
     """One register, then the decisions of docs/interfaces.md: which tile, which chunk, sample or rest.
 
     A beat is *taken* when its tile is open, the sample FIFO has room and it does not end a sample while the sums of the
-    last one are still being read. The extrema need no such wait: they leave within ``lanes + 2`` cycles, and the next
+    last one are still being read. The extrema need no such wait: they leave a lane per cycle, and the next
     chunk ends at least ``chunk_len`` beats later, or with the sample, which waits for the sums. Counting is by taken
     beats, never by cycles.
 
@@ -32,7 +32,7 @@ class InputStage(wiring.Component):
     o_beat : sanitised beats to the sample FIFO
     o_sampling : the beat is part of the sample; with it o_position, o_chunk, o_first, o_chunk_first, o_chunk_end,
         o_sample_end, which describe it
-    o_parity : toggles from tile to tile
+    o_tile : number of the tile, modulo 4
     o_job : one transfer per tile, when its statistics are complete (frozen: at its first beat); its receiver is
         always ready
     i_sum_free : strobe, the sum snapshot has been read

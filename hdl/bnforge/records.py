@@ -22,7 +22,7 @@ class RecordUnit(wiring.Component):
     Scalars have two slots, used in turn; positions four, since a later tile may already be sampled. One word per cycle,
     and one cycle for each disabled lane that is skipped.
 
-    Latency: first word 2 cycles after ``i_done``.
+    Latency: ``latency`` cycles from ``i_done`` to the first word.
 
     Members
     -------
@@ -32,6 +32,8 @@ class RecordUnit(wiring.Component):
     o_free : a slot is free
     o : words and ``last``
     """
+
+    latency = 3
 
     def __init__(self, config):
         self.config = config

@@ -24,7 +24,8 @@ def _bytes(width):
 class Top(wiring.Component):
     """The forward one-pass normaliser.
 
-    Throughput: one beat per cycle while n ≥ max(S_eff, ``tile_interval``). Latency: ``constants_latency`` cycles
+    Throughput: one beat per cycle while all tiles have the same n ≥ max(S_eff, ``tile_interval``). Short tiles behind a
+    long one wait until its records and beats have left, once four tiles are in flight. Latency: ``constants_latency`` cycles
     from the last beat of the sample to the first beat that meets its constants, then ``output_latency``.
 
     Members
@@ -63,7 +64,7 @@ class Top(wiring.Component):
 
     @property
     def tile_interval(self):
-        """Least n at which tiles with S_eff = n follow each other without a stall.
+        """n from which on equal tiles with S_eff = n follow each other without a stall.
 
         The longest of: the records of a full tile; a header; a constant extraction, which waits for the one before to
         hand its constants over.

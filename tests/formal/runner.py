@@ -26,8 +26,8 @@ from amaranth.hdl import Assert, Assume, ClockDomain, Elaboratable, Module, Rese
 from amaranth.hdl._ir import PortDirection
 from bnforge.emit import flat_ports
 
-__all__ = ["Refuted", "check", "assume", "Opened", "opened", "aiger", "prove", "prove_by_induction",
-           "prove_from_any_state", "bounded", "reaches"]
+__all__ = ["Refuted", "check", "assume", "Opened", "opened", "pyosys", "aiger", "prove", "prove_by_induction",
+           "prove_from_any_state", "prove_combinational", "bounded", "reaches"]
 
 TIMEOUT = 60
 """Seconds that ABC may take for one property."""
@@ -37,7 +37,7 @@ _PREPARE = """
 read_rtlil design.il
 hierarchy -check -top harness
 {only}
-proc
+proc -norom
 flatten
 delete t:$meminit t:$meminit_v2
 setattr -unset init w:* w:*formal_keep_init* %d
@@ -53,6 +53,8 @@ opt -keepdc
 aigmap
 formalff -anyinit2ff -fine
 opt_clean
+setundef -undriven -anyseq
+setundef -anyseq
 write_aiger -zinit -B -symbols {ascii} design.aig
 """
 
@@ -125,11 +127,13 @@ class _Harness(Elaboratable):
         return m
 
 
-def _pyosys(script, directory):
+def pyosys(script, directory):
+    """Run a Yosys script in a process of its own, in ``directory``."""
     (directory / "run.ys").write_text(script, encoding="utf-8")
     result = subprocess.run([sys.executable, "-c", _WORKER], cwd=directory, capture_output=True, text=True, check=False)
     if result.returncode:
-        raise RuntimeError(f"Yosys failed: {(result.stdout + result.stderr)[-2000:]}")
+        errors = [line for line in (result.stdout + result.stderr).splitlines() if "rror" in line]
+        raise RuntimeError(f"Yosys failed: {errors[-1] if errors else result.returncode}")
 
 
 def _abc(commands, directory):
@@ -146,7 +150,7 @@ def aiger(spec, directory, *, reset=True, only_witness=False, ascii_text=False):
     text = rtlil.convert(harness, name="harness", emit_src=False,
                          ports={name: (value, PortDirection.Input) for name, value in ports.items()})
     (directory / "design.il").write_text(text, encoding="utf-8")
-    _pyosys(_PREPARE.format(only="chformal -assert -remove * harness %d" if only_witness else "",
+    pyosys(_PREPARE.format(only="chformal -assert -remove * harness %d" if only_witness else "",
                             ascii="-ascii" if ascii_text else ""), directory)
     return directory / "design.aig"
 
@@ -205,6 +209,18 @@ def prove_from_any_state(spec, depth):
     """
     engine, wanted = _bmc(depth)
     log, = _run(spec, engine, reset=False)
+    _require(spec, log, wanted)
+
+
+def prove_combinational(spec):
+    """Prove the claims of a specification without registers.
+
+    Raises
+    ------
+    Refuted
+    """
+    engine, wanted = _bmc(1)
+    log, = _run(spec, engine)
     _require(spec, log, wanted)
 
 
