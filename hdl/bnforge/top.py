@@ -25,8 +25,10 @@ class Top(wiring.Component):
     """The forward one-pass normaliser.
 
     Throughput: one beat per cycle while all tiles have the same n ≥ max(S_eff, ``tile_interval``). Short tiles behind a
-    long one wait until its records and beats have left, once four tiles are in flight. Latency: ``constants_latency`` cycles
-    from the last beat of the sample to the first beat that meets its constants, then ``output_latency``.
+    long one wait until its records and beats have left, once four tiles are in flight.
+
+    Latency: ``constants_latency`` cycles from the last beat of the sample to the first beat that meets its constants,
+    then ``output_latency``.
 
     Members
     -------
