@@ -219,16 +219,18 @@ class RangeSums(RangeSnapshot):
 
     def specify(self, m):
         super().specify(m)
-        config, entry, unit, ranges = self.config, self.parts.input, self.parts.constants, self.parts.ranges
+        config, unit, ranges = self.config, self.parts.constants, self.parts.ranges
         inside = opened(ranges)
         tile, next_tile = inside["tile"], inside["next_tile"]
-        same = ranges.o_position_valid & (tile[0] == self.slot)
-        coming = (self.since == 1) & (next_tile[0] == self.slot)
+        same = ranges.o_position_valid & (tile[0] == unit.o_range_parity)
+        coming = (self.since == 1) & (next_tile[0] == unit.o_range_parity)
         # In a run at time t the chain has been moving for t + 1 cycles or more, if it belongs to the run's tile.
         check(m, ~self.running | ~coming | (self.time == 0),
               ~self.running | ~same | (self.since >= self.time + 2) | (self.since == config.lanes + 2))
-        reading = self.running & (self.time >= Schedule.TIMES_RANGE - 1 - 3) & (
-            self.time < Schedule.TIMES_RANGE + INTERVAL * config.lanes)
+        first = Schedule.TIMES_RANGE - 1  # the sum of lane 0 is read
+        written = 3                       # cycles from a move of the chain until its sum can be read
+        reading = self.running & (self.time >= first - written) & (
+            self.time <= first + INTERVAL * (config.lanes - 1))
         check(m, ~reading | ~(same | coming))
         self.witness = unit.o_r.valid
 

@@ -10,7 +10,7 @@ reset is enough.
 
 Tools: Yosys and ABC, both of the pyosys wheel. What is called a proof here holds for runs of any length: property
 directed reachability (IC3; Bradley, "SAT-based model checking without unrolling", VMCAI 2011) finds the inductive
-invariant by itself, k-induction needs it among the claims. :func:`bounded` is a search, not a proof.
+invariant by itself, k-induction needs it among the claims.
 """
 
 import re
@@ -27,10 +27,13 @@ from amaranth.hdl._ir import PortDirection
 from bnforge.emit import flat_ports
 
 __all__ = ["Refuted", "check", "assume", "Opened", "opened", "pyosys", "aiger", "prove", "prove_by_induction",
-           "prove_from_any_state", "prove_combinational", "bounded", "reaches"]
+           "prove_from_any_state", "prove_combinational", "reaches"]
 
 TIMEOUT = 60
 """Seconds that ABC may take for one property."""
+SEARCH = 80
+"""Frames searched for a counterexample to explain an induction that fails."""
+_FAILS = "was asserted in frame"
 
 _WORKER = "from pyosys import libyosys as ys; ys.Design().run_pass('script run.ys')"
 _PREPARE = """
@@ -190,11 +193,15 @@ def prove_by_induction(spec, k=1):
     Raises
     ------
     Refuted
+        With a frame in which a claim fails; where none is found, the step fails ("UNDECIDED"): from a state that the
+        claims do not exclude.
     """
     engine, wanted = _bmc(k + 1)
     base, step = _run(spec, engine, f"ind -F {k + 1}")
     _require(spec, base, wanted)
-    _require(spec, step, "Networks are equivalent")
+    if "Networks are equivalent" not in step:
+        search, = _run(spec, f"bmc3 -F {SEARCH} -T {TIMEOUT // 3}")
+        raise Refuted(f"{type(spec).__name__}: {_outcome(search if _FAILS in search else step)}")
 
 
 def prove_from_any_state(spec, depth):
@@ -224,18 +231,6 @@ def prove_combinational(spec):
     _require(spec, log, wanted)
 
 
-def bounded(spec, depth):
-    """Search the ``depth`` cycles after the reset for a failing claim. This is not a proof.
-
-    Raises
-    ------
-    Refuted
-    """
-    engine, wanted = _bmc(depth)
-    log, = _run(spec, engine)
-    _require(spec, log, wanted)
-
-
 def reaches(spec, depth, *, reset=True):
     """Check that the witness of ``spec`` holds in some run of ``depth`` cycles that keeps its assumptions.
 
@@ -245,7 +240,7 @@ def reaches(spec, depth, *, reset=True):
     """
     engine, _ = _bmc(depth)
     log, = _run(spec, engine, only_witness=True, reset=reset)
-    _require(spec, log, "was asserted in frame")
+    _require(spec, log, _FAILS)
 
 
 def _outcome(log):

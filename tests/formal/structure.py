@@ -16,10 +16,9 @@ proc -norom
 flatten
 memory_collect
 memory_dff
-memory_map
-opt
-techmap
 opt_clean
+memory_map
+techmap
 dffunmap
 setundef -undriven -zero
 techmap
