@@ -24,7 +24,7 @@ CONFIGS = [opn1_tiny, PAIR, FLOATS]
 by_config = pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
 
 DIVIDERS = [{"divisor_width": 5, "min_bits": 9}, {"divisor_width": 4, "min_bits": 18},
-            {"divisor_width": 4, "low_width": 4, "min_bits": 8, "constant_divisor": True}]
+            {"divisor_width": 4, "low_width": 12, "min_bits": 8, "constant_divisor": True}]
 
 
 @by_config
@@ -43,7 +43,7 @@ def test_rule_is_not_empty(rule):
     reaches(rule(opn1_tiny), 45)
 
 
-@by_config
+@pytest.mark.parametrize("config", [opn1_tiny, FLOATS], ids=lambda config: config.name)
 def test_no_output_depends_on_an_input_in_the_same_cycle(config):
     """Hence no ``tvalid`` or ``tready`` waits for anything outside, and no combinational loop can close outside."""
     core = Netlist(Top(config))
@@ -70,11 +70,11 @@ def test_lane_pipeline_delivers_every_beat_in_its_cycle(config):
     reaches(LanePipeline(config), pipeline_length(config) + 3)
 
 
-@pytest.mark.parametrize("unit, inputs", [
-    (BlockConverter(PAIR), ["i_y__0", "i_y__1", "i_activation"]), (FloatConverter(FLOATS), ["i_y", "i_activation"]),
-    (NormaliserLane(PAIR), ["i_x"])], ids=lambda value: type(value).__name__)
-def test_results_come_from_the_beat_that_entered_latency_cycles_before(unit, inputs):
-    netlist = Netlist(unit)
+@pytest.mark.parametrize("unit, config, inputs", [
+    (BlockConverter, PAIR, ["i_y__0", "i_y__1", "i_activation"]), (FloatConverter, FLOATS, ["i_y", "i_activation"]),
+    (NormaliserLane, PAIR, ["i_x"])], ids=["block converter", "float converter", "lane"])
+def test_results_come_from_the_beat_that_entered_latency_cycles_before(unit, config, inputs):
+    netlist = Netlist(unit(config))
     for name in inputs:
         reached = netlist.distances(name)
         assert reached
@@ -82,8 +82,8 @@ def test_results_come_from_the_beat_that_entered_latency_cycles_before(unit, inp
 
 
 @pytest.mark.parametrize("fmt, lowest, range_log2", [
-    (E4M3, -16, 5), (E5M2, -32, 6), (FP10, -32, 6), (FP10_1_6_3, -64, 7),  # all exponents, and beyond
-    (FloatFormat(8, 1), -135, 4), (FloatFormat(8, 1), 120, 4)])            # around the least and the largest
+    (E4M3, -16, 5), (E5M2, -32, 6), (FP10, -32, 6),               # all exponents, and beyond
+    (FloatFormat(8, 1), -135, 4), (FloatFormat(8, 1), 120, 4)])  # around the least and the largest
 def test_rounder_goes_to_the_nearest_code(fmt, lowest, range_log2):
     prove_combinational(Rounder(fmt, lowest, range_log2))
     reaches(Rounder(fmt, lowest, range_log2), 1)

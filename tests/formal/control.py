@@ -94,7 +94,7 @@ class TilesInFlight(JobQueue):
 
     def specify(self, m):
         super().specify(m)
-        opens, records, unit = self.parts.header.o_open, self.parts.records.o, self.parts.constants
+        opens, records = self.parts.header.o_open, self.parts.records.o
         inside = opened(self.parts.records)
         pending, busy = inside["pending"], inside["busy"]
         # The last word counts from its first cycle on offer: it has been read from the memories then.
@@ -196,16 +196,17 @@ class RangeSnapshot(SumSnapshot):
         check(m, ~entry.o_chunk_end | free)
         check(m, since != 0, since <= limit, (since == limit) | ~sampling | (position < since),
               (since == limit) | (chunk != 0) | ~sampling | (self.sum_busy & (self.age <= since)))
-        check(m, loading == (since == 1), (since < 2) | (remaining == Mux(since == limit, 0, limit - since)))
+        # A chain starts two cycles after its chunk ended; of the one before, at most the last lane is left then.
+        check(m, loading == (since == 1), (since != 1) | (remaining <= 1),
+              (since < 2) | (remaining == Mux(since == limit, 0, limit - since)))
         for i in range(config.lanes):
             check(m, opened(lanes[i])["chunk_end"] == loading)
             copy = Signal.like(lanes[i].o_extrema.as_value(), name=f"extrema_copy{i}", reset_less=True)
             with m.If(since == 2):
                 m.d.sync += copy.eq(lanes[i].o_extrema)
             for gone in range(1, i + 1):
-                check(m, (since != 2 + gone) | (lanes[i - gone].o_extrema.as_value() == copy))
-        # One lane after the other leaves, none twice: lane ``since - 2``.
-        check(m, ~ranges.o_position_valid | (since == 1) | (ranges.o_position.lane == since - 2))
+                check(m, (remaining != config.lanes - gone) | (lanes[i - gone].o_extrema.as_value() == copy))
+        check(m, ~ranges.o_position_valid | (ranges.o_position.lane == config.lanes - remaining))
         self.since, self.remaining = since, remaining
         self.witness = entry.o_chunk_end & ~entry.o_sample_end
 
@@ -224,9 +225,9 @@ class RangeSums(RangeSnapshot):
         tile, next_tile = inside["tile"], inside["next_tile"]
         same = ranges.o_position_valid & (tile[0] == unit.o_range_parity)
         coming = (self.since == 1) & (next_tile[0] == unit.o_range_parity)
-        # In a run at time t the chain has been moving for t + 1 cycles or more, if it belongs to the run's tile.
+        # The chain of the run's own tile started before the run.
         check(m, ~self.running | ~coming | (self.time == 0),
-              ~self.running | ~same | (self.since >= self.time + 2) | (self.since == config.lanes + 2))
+              ~self.running | ~same | (self.remaining + self.time <= config.lanes))
         first = Schedule.TIMES_RANGE - 1  # the sum of lane 0 is read
         written = 3                       # cycles from a move of the chain until its sum can be read
         reading = self.running & (self.time >= first - written) & (

@@ -13,7 +13,6 @@ directed reachability (IC3; Bradley, "SAT-based model checking without unrolling
 invariant by itself, k-induction needs it among the claims.
 """
 
-import re
 import subprocess
 import sys
 import tempfile
@@ -58,7 +57,7 @@ formalff -anyinit2ff -fine
 opt_clean
 setundef -undriven -anyseq
 setundef -anyseq
-write_aiger -zinit -B -symbols {ascii} design.aig
+write_aiger -zinit -B -symbols design.aig
 """
 
 
@@ -146,15 +145,14 @@ def _abc(commands, directory):
     return result.stdout + result.stderr
 
 
-def aiger(spec, directory, *, reset=True, only_witness=False, ascii_text=False):
+def aiger(spec, directory, *, reset=True, only_witness=False):
     """Write the specification to ``design.aig`` in ``directory``, its assertions as bad states; returns the path."""
     harness = _Harness(spec, reset=reset, only_witness=only_witness)
     ports = {"clk": harness.clk} | {name: value for name, (value, _) in flat_ports(spec).items()}
     text = rtlil.convert(harness, name="harness", emit_src=False,
                          ports={name: (value, PortDirection.Input) for name, value in ports.items()})
     (directory / "design.il").write_text(text, encoding="utf-8")
-    pyosys(_PREPARE.format(only="chformal -assert -remove * harness %d" if only_witness else "",
-                            ascii="-ascii" if ascii_text else ""), directory)
+    pyosys(_PREPARE.format(only="chformal -assert -remove * harness %d" if only_witness else ""), directory)
     return directory / "design.aig"
 
 

@@ -28,7 +28,7 @@ class StreamStability(JobQueue):
                 held = Signal.like(part, name="held", reset_less=True)
                 m.d.sync += held.eq(part)
                 check(m, ~waiting | (part == held))
-        self.witness = self.core.m_axis_rec_tvalid & ~self.m_axis_rec_tready
+        self.witness = streams[0][0] & ~streams[0][1] & streams[1][0] & ~streams[1][1]
 
     def _port(self, name):
         names = [f"{name}_t{part}" for part in ("valid", "ready", "data", "last", "user")]
