@@ -7,7 +7,7 @@ STAMP   := $(VENV)/.installed
 SEED    ?= 2026
 
 .DEFAULT_GOAL := all
-.PHONY: all setup test soak mutants bench baseline figures bounds refusals clean help
+.PHONY: all setup test soak mutants bench baseline figures accuracy train bounds refusals clean help
 
 all: $(STAMP)  ## generate the default core, run real activations through it, count its gates, print one table
 	@$(BIN)/bnforge demo -o build
@@ -36,6 +36,15 @@ baseline: $(STAMP)  ## measure docs/baseline_area.json again, and the tables in 
 
 figures: $(STAMP)  ## measure docs/figures.json again: cycles of the generated cores
 	$(BIN)/python -m bnforge_sim.figures
+
+accuracy: $(STAMP)  ## measure docs/gradient.* again: the gradient of the model against float64, and effective bits of sums
+	$(BIN)/python -m bnforge_sim.accuracy
+
+$(VENV)/.train: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,train]" && touch $@
+
+train: $(VENV)/.train  ## train a small net on the digits with the model in the loop, beside batch norm; ten minutes
+	$(BIN)/python examples/train_digits.py -o docs
 
 bounds: $(STAMP)  ## measure docs/error_bounds.* again: the model against float64, beside the derived bound
 	$(BIN)/python -m bnforge_model.bounds -o docs

@@ -9,8 +9,8 @@ import time
 import numpy as np
 
 from bnforge.presets import PRESETS
-from bnforge_model import forward
-from bnforge_model.reference import batch_norm
+from bnforge_model import backward, forward
+from bnforge_model.reference import batch_norm, batch_norm_backward
 
 
 def best_time(function, repeats):
@@ -35,14 +35,21 @@ def main():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((options.n, options.channels))
     gamma, beta = rng.uniform(0.5, 2, options.channels), rng.standard_normal(options.channels)
-    plain = best_time(lambda: batch_norm(x, gamma, beta), options.repeats)
+    dy = rng.standard_normal(x.shape)
     print(f"{options.preset}, n = {options.n}, {options.channels} channels, million elements per second:")
-    print(f"  float64 batch norm      {x.size / plain / 1e6:7.1f}")
+    plain = [best_time(lambda: function(x, *more, gamma, beta), options.repeats)
+             for function, more in ((batch_norm, ()), (batch_norm_backward, (dy,)))]
+    for name, seconds in zip(("forward", "backward"), plain, strict=True):
+        print(f"  float64 batch norm, {name:8}           {x.size / seconds / 1e6:7.1f}")
     for dtype in (np.float32, np.float64):
-        data = x.astype(dtype)
-        model = best_time(lambda: forward(config, data, gamma, beta), options.repeats)
-        print(f"  model, x {np.dtype(dtype)}        {x.size / model / 1e6:7.1f}   {model / plain:.1f} times the time "
-              "of the batch norm")
+        data, gradient = x.astype(dtype), dy.astype(dtype)
+        result = forward(config, data, gamma, beta)
+        model = [best_time(call, options.repeats) for call in (
+            lambda: forward(config, data, gamma, beta),
+            lambda: backward(config, gradient, result.encoded, result.records, gamma, beta))]
+        for name, variable, seconds, of in zip(("forward", "backward"), ("x", "dy"), model, plain, strict=True):
+            print(f"  model, {name:8} {variable:>2} {np.dtype(dtype)}           {x.size / seconds / 1e6:7.1f}   "
+                  f"{seconds / of:.1f} times the time of the batch norm")
 
 
 if __name__ == "__main__":

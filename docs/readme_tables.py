@@ -7,44 +7,93 @@ A table stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``; its figures com
 import argparse
 import json
 import re
+import statistics
 from pathlib import Path
 
 from bnforge import baseline
+from bnforge.presets import PRESETS
 
 DOCS = Path(__file__).resolve().parent
 README = DOCS.parent / "README.md"
 BASELINE = DOCS / "baseline_area.json"
 FIGURES = DOCS / "figures.json"
+GRADIENT = DOCS / "gradient.json"
+TRAINING = DOCS / "training.json"
+
+
+def _presets():
+    """Reports of the presets as they are."""
+    return {name: report for name, report in baseline.read(BASELINE).items() if name in PRESETS}
 
 
 def area_table():
     """Gate counts of every preset, from docs/baseline_area.json."""
     lines = ["| preset | lanes | GE | GE per lane | of these in the lane | flip-flops | memory bits | levels |",
              "|---|---|---|---|---|---|---|---|"]
-    for name, report in baseline.read(BASELINE).items():
+    for name, report in _presets().items():
         lines.append(f"| `{name}` | {report.lanes} | {report.ge:,.0f} | {report.ge_per_lane:,.0f} "
                      f"| {report.lane_ge:,.0f} | {report.flip_flops:,} | {report.memory_bits:,} | {report.levels} |")
     return "\n".join(lines)
 
 
+def directions_table():
+    """What one core for both directions saves against two, from docs/baseline_area.json."""
+    lines = ["| preset | forward only | backward only | both | saved against two cores | memory bits: forward, "
+             "backward, both | saved |", "|---|---|---|---|---|---|---|"]
+    reports = baseline.read(BASELINE)
+    for name in PRESETS:
+        both, forward, backward = reports[name], reports[f"{name} forward"], reports[f"{name} backward"]
+        saved = [1 - getattr(both, total) / (getattr(forward, total) + getattr(backward, total))
+                 for total in ("ge", "memory_bits")]
+        lines.append(f"| `{name}` | {forward.ge:,.0f} | {backward.ge:,.0f} | {both.ge:,.0f} | {saved[0]:.0%} "
+                     f"| {forward.memory_bits:,}, {backward.memory_bits:,}, {both.memory_bits:,} | {saved[1]:.0%} |")
+    return "\n".join(lines)
+
+
 def cycles_table():
     """Cycles of every preset, from docs/figures.json."""
-    lines = ["| preset | tiles x n | cycles | more than beats | bubbles | sample to constants | output latency |",
-             "|---|---|---|---|---|---|---|"]
+    lines = ["| preset | tiles x 4096 beats | cycles | more than beats | bubbles | last beat to constants "
+             "| then to the output |", "|---|---|---|---|---|---|---|"]
     for name, figures in json.loads(FIGURES.read_text(encoding="utf-8"))["measured"].items():
         tiles, n = figures["tiles"], figures["n"]
-        lines.append(f"| `{name}` | {tiles} x {n} | {figures['cycles']:,} | {figures['cycles'] - tiles * n:,} "
-                     f"| {figures['input_bubbles'] + figures['output_bubbles']} | {figures['constants_latency']} "
-                     f"| {figures['output_latency']} |")
+        assert n == 4096
+        rows = ((figures, f"{tiles} forward", tiles), (figures["backward"], f"{tiles} backward", tiles),
+                (figures["alternating"], f"{tiles} forward, {tiles} backward, in turn", 2 * tiles))
+        for run, what, count in rows:
+            latency = (f"{run['constants_latency']} | {run['output_latency']}" if "constants_latency" in run else "|")
+            lines.append(f"| `{name}` | {what} | {run['cycles']:,} | {run['cycles'] - count * n:,} "
+                         f"| {run['input_bubbles'] + run['output_bubbles']} | {latency} |")
+    return "\n".join(lines)
+
+
+def gradient_table():
+    """Errors of the default core's gradient, from docs/gradient.json."""
+    lines = ["| x, dy | activation | y | dx | dgamma | dbeta | mask differs from the ideal one |",
+             "|---|---|---|---|---|---|---|"]
+    for row in json.loads(GRADIENT.read_text(encoding="utf-8"))["errors"]:
+        lines.append(f"| {row['data']} | {row['activation']} | {row['y']:.1%} | {row['dx']:.1%} | {row['dgamma']:.1%} "
+                     f"| {row['dbeta']:.0e} | {row['mask']:.2%} |")
+    return "\n".join(lines)
+
+
+def training_table():
+    """Accuracies of the example, from docs/training.json."""
+    lines = ["| norm and ReLU | test accuracy, % (mean ± standard deviation) | seconds a run |", "|---|---|---|"]
+    for name, runs in json.loads(TRAINING.read_text(encoding="utf-8"))["variants"].items():
+        accuracy, seconds = runs["accuracy"], runs["seconds"]
+        lines.append(f"| {name} | {statistics.mean(accuracy):.2f} ± {statistics.stdev(accuracy):.2f} "
+                     f"| {statistics.mean(seconds):.1f} |")
     return "\n".join(lines)
 
 
 PARTS = {
-    "multiply-add": ("multiply_add",), "lane constants, activation": ("normaliser_lane",),
+    "multiply-add": ("multiply_add",), "lane constants, activation": ("normaliser_lane", "normaliser_lane_2"),
     "storage conversion": ("block_converter", "block_element", "float_converter"),
-    "sample statistics": ("statistics_lane", "statistics_lane_2"),
-    "constant extraction": ("constant_extraction", "divider", "divider_2"),
-    "ranges": ("range_unit",), "input, header": ("input_stage", "header_unit"), "records": ("record_unit",)}
+    "sums of x or g": ("element_sum", "element_sum_2", "anchored_sum", "anchored_sum_2"),
+    "mask, sums of g y": ("recovery_lane", "recovery_lane_2", "anchored_sum_3", "anchored_sum_4", "totals_unit"),
+    "extrema, ranges": ("extrema_lane", "extrema_lane_2", "range_unit"),
+    "scalar unit": ("scalar_unit", "divider", "divider_2"),
+    "input, header": ("input_stage", "header_unit"), "records, positions": ("record_unit", "position_loader")}
 """Parts of the drawing, and the modules whose own gates they have; the last, not listed, is the rest."""
 
 
@@ -55,7 +104,7 @@ def draw_area(path):
     matplotlib.rcParams["svg.hashsalt"] = "bnforge"
     import matplotlib.pyplot as plt
 
-    reports = baseline.read(BASELINE)
+    reports = _presets()
     figure, axes = plt.subplots(figsize=(9, 3.2), layout="constrained")
     colours = plt.get_cmap("tab20").colors
     left = [0.0] * len(reports)
@@ -77,7 +126,8 @@ def draw_area(path):
     figure.savefig(path, metadata={"Date": None, "Creator": None})
 
 
-TABLES = {"area": area_table, "cycles": cycles_table}
+TABLES = {"area": area_table, "directions": directions_table, "cycles": cycles_table, "gradient": gradient_table,
+          "training": training_table}
 """Marker name to the function that makes the table."""
 
 

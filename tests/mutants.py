@@ -27,34 +27,72 @@ class Mutant:
 
 
 MUTANTS = [
-    Mutant("tie rule: the last of equal maxima wins", "statistics.py", "key > best.max", "key >= best.max"),
-    Mutant("tie rule: the last of equal minima wins", "statistics.py", "key < best.min", "key <= best.min"),
+    Mutant("tie rule: the last of equal maxima wins", "extrema.py", "key > best.max", "key >= best.max"),
+    Mutant("tie rule: the last of equal minima wins", "extrema.py", "key < best.min", "key <= best.min"),
     Mutant("active-code rule: a small active value may encode to 0", "converter.py", "rounded[:keep] | lost",
            "rounded[:keep]"),
     Mutant("active-code rule: an active value may encode to 6", "converter.py", "filled, fmt.six_element - 1",
            "filled, fmt.six_element"),
-    Mutant("R = 0: the reciprocal of eps is used", "constants.py", "Mux(r_is_zero, 0, code)", "code"),
+    Mutant("R = 0: the reciprocal of eps is used", "scalar.py",
+           "Mux(operators.quotient_zero, 0, operators.quotient)", "operators.quotient"),
     Mutant("a sample may end while the sum snapshot is being read", "input.py",
-           "sample_end & sum_busy", "sample_end & 0"),
+           "sum_end & sum_busy", "sum_end & 0"),
     Mutant("one tile too many: a header does not wait for its slot", "header.py",
            "~(at_start & slot_taken)", "Const(1)"),
-    Mutant("constants overwrite those that wait", "constants.py", "self.i_chain_free &\n", "1 &\n"),
-    Mutant("b changes one beat early", "lane.py", "m.d.sync += swap_b.eq(self.i_swap)",
-           "m.d.comb += swap_b.eq(self.i_swap)"),
+    Mutant("constants overwrite those that wait", "scalar.py",
+           "free = self.i_scale_free &", "free = 1 &"),
+    Mutant("b changes one beat early", "normaliser.py", "m.d.sync += swap_b.eq(swap & ~next_tile.backward)",
+           "m.d.comb += swap_b.eq(swap & ~next_tile.backward)"),
     Mutant("rounding: ties away from zero", "rounding.py", "rest[-1] & (rest[:-1].any() | kept[0])", "rest[-1]"),
     Mutant("adder: what is shifted out is forgotten", "arith.py", "addend = Cat(sticky, small)",
            "addend = Cat(Const(0, 1), small)"),
-    Mutant("sum: the first element of a tile is added to the last tile's", "statistics.py",
+    Mutant("sum: the first element of a tile is added to the last tile's", "accumulator.py",
            "keep.eq(~(self.i_valid & self.i_first))", "keep.eq(1)"),
     Mutant("chunks: a part of a chunk at the end of the sample counts", "input.py", "(sample_end & (chunk == 0))",
            "sample_end"),
     Mutant("one credit too many", "normaliser.py", "range(self.depth + 1), init=self.depth",
            "range(self.depth + 2), init=self.depth + 1"),
-    Mutant("a disabled lane sets flags", "input.py", "(Cat(nan) & mask)", "(Cat(nan) | (mask == 0))"),
+    Mutant("a disabled lane sets flags", "input.py", "(nan & mask).any()", "nan.any()"),
     Mutant("records: positions of chunks that the tile does not have", "records.py",
            "(word - RECORD_SCALAR_WORDS) * per_word + i < info.n_chunks", "Const(1)"),
     Mutant("divider: the last remainder is ignored", "divider.py",
            "self.o_inexact.eq(leftover)", "self.o_inexact.eq(0)"),
+
+    Mutant("mask: off by one rounding, the smallest positive element is not active", "recovery.py",
+           "~y.sign & ~y.is_zero,", "~y.sign & ~y.is_zero & (self.i_element != 1),"),
+    Mutant("mask: 6 itself is active", "recovery.py", "((exponent == two) & ~sig[-2])",
+           "((exponent == two) & ~(sig[-2] & sig[:-2].any()))"),
+    Mutant("mask: a reserved exponent code has a value", "recovery.py", "(~reserved).replicate(len(magnitude))",
+           "Const(-1, len(magnitude))"),
+    Mutant("beta in place of beta'", "gradients.py",
+           "self._kept(m, total, BackwardSchedule.CENTRE, \"centre\")",
+           "self._kept(m, decode(m, WORKING, unit.i_beta, name=\"mutant\").extended(SUM_WIDTH), "
+           "BackwardSchedule.CENTRE_SUM, \"centre\")"),
+    Mutant("argmax: position off by one", "lane.py", "positions.argmax == self.i_position",
+           "positions.argmax == self.i_position + 1"),
+    Mutant("argmax = argmin: both corrections cancel wrongly", "lane.py", "plus & ~minus, active", "plus, active"),
+    Mutant("correction outside the sample", "order.py", "self.o_adds.eq(sample)", "self.o_adds.eq(1)"),
+    Mutant("range term past the last chunk", "order.py", "self.o_matches.eq(sample & in_chunks)",
+           "self.o_matches.eq(sample)"),
+    Mutant("the sum of products misses the last beat", "top.py", "lane.i_valid.eq(entry.o_gradient)",
+           "lane.i_valid.eq(entry.o_gradient & ~entry.o_sum_end)"),
+    Mutant("the sum of gradients misses the last beat", "top.py", "lane.i_valid.eq(entry.o_summing)",
+           "lane.i_valid.eq(entry.o_summing & ~(entry.o_gradient & entry.o_sum_end))"),
+    Mutant("totals start again with every block", "input.py", "first_block.eq(beat.last)", "first_block.eq(1)"),
+    Mutant("totals of the last tile are added to", "totals.py", "(~firsts[2]).replicate(len(own.data.as_value()))",
+           "~Const(0, len(own.data.as_value()))"),
+    Mutant("the sample leaves one beat early", "order.py", "waiting & ~has_pass", "waiting"),
+    Mutant("one pass too many", "input.py", "(count == sample_len)", "(count + 1 == sample_len)"),
+    Mutant("gamma' is not floored", "gradients.py", "below_least | (centre_leads & below_centre)", "Const(0)"),
+    Mutant("gamma' = 0 though a is not: its dgamma is dropped", "gradients.py", "zero.eq(a_is_zero)",
+           "zero.eq(raw.is_zero)"),
+    Mutant("t has the wrong sign", "gradients.py", "operators.add(run, BackwardSchedule.PLUS, mean, t)",
+           "operators.add(run, BackwardSchedule.PLUS, mean, t.negated())"),
+    Mutant("positions of the next tile overwrite those in use", "header.py", "number.eq(number + 1)", "number.eq(0)"),
+    Mutant("a gradient is stored by the active-code rule", "normaliser.py",
+           "Mux(present.backward, Activation.IDENTITY, present.activation)", "present.activation"),
+    Mutant("unsigned blocks: a gradient keeps the fraction bit of y", "converter.py", "places = places + gradient",
+           "places = places + 0"),
 ]
 
 _CHECK = """
@@ -65,7 +103,8 @@ from bnforge.formats import BlockFormat
 from bnforge_sim import SimulationError, Simulator, compare
 from bnforge_sim.pairwise import pairwise
 from bnforge_sim.stimulus import axes, random_segment
-configs = [opn1_tiny, opn1_tiny.replace(lanes=4, chunk_len=8, storage=BlockFormat(2, 8))]
+configs = [opn1_tiny, opn1_tiny.replace(lanes=4, chunk_len=8, storage=BlockFormat(2, 8)),
+           opn1_tiny.replace(lanes=2, storage=BlockFormat(2, 8, signed=False))]
 for config in configs:
     rng = np.random.default_rng(int(sys.argv[2]))
     pairs = [random_segment(config, case, rng) for case in pairwise(axes(config), rng)]

@@ -17,7 +17,9 @@ RUNS = [("verilator", name) for name in PRESETS]
 if shutil.which("iverilog"):
     RUNS += [("icarus", "opn1_tiny"), ("icarus", "opn4")]
 BUILD_ARGS = {
-    "verilator": ["--no-timing", "-Wno-fatal", "-Wno-lint", "-Wno-style", "-Wno-UNOPTFLAT"],
+    # Only the ports are looked at: cocotb's --public-flat-rw doubles what has to be compiled.
+    "verilator": ["--no-public-flat-rw", "--public-depth", "1", "--no-timing", "-Wno-fatal", "-Wno-lint", "-Wno-style",
+                  "-Wno-UNOPTFLAT"],
     "icarus": ["-g2012"],
 }
 

@@ -5,7 +5,6 @@ import random
 import pytest
 from amaranth.hdl import Fragment
 from amaranth.sim import Simulator
-from bnforge.constants import Schedule
 from bnforge.converter import BlockConverter, FloatConverter
 from bnforge.divider import INTERVAL, Divider
 from bnforge.formats import WORKING
@@ -13,8 +12,12 @@ from bnforge.header import HeaderUnit
 from bnforge.lane import MultiplyAdd, NormaliserLane
 from bnforge.normaliser import OutputBuffer
 from bnforge.presets import opn1_tiny, opn4, opn16, opn32_mx
+from bnforge.positions import PositionLoader
 from bnforge.records import RecordUnit
+from bnforge.recovery import RecoveryLane
+from bnforge.schedule import BackwardSchedule, ForwardSchedule
 from bnforge.top import Top
+from bnforge.totals import TotalsUnit
 
 ONE = WORKING.bias << WORKING.fraction_width
 
@@ -131,7 +134,8 @@ def test_lane_latency():
         ctx.set(lane.i_a_shift, 1)
         ctx.set(lane.i_b_shift, 1)
         await ctx.tick()
-        ctx.set(lane.i_swap, 1)
+        ctx.set(lane.i_a_swap, 1)
+        ctx.set(lane.i_b_swap, 1)
         await ctx.tick().repeat(4)
         ctx.set(lane.i_x, one(opn16.x_format))
         for _ in range(NormaliserLane.latency):
@@ -195,5 +199,62 @@ def test_records_start_after_their_latency():
 def test_constants_are_within_the_latency_of_the_contract(config, limit):
     top = Top(config)
     Fragment.get(top, None)  # elaborated, so that Amaranth does not report it as unused
-    assert Schedule.cycles(config.lanes) < top.constants_latency <= limit
+    assert ForwardSchedule.cycles(config.lanes) < top.constants_latency <= limit
+    assert BackwardSchedule.cycles(config.lanes) < top.gradient_latency <= top.constants_latency
     assert top.fifo_depth == config.sample_depth + top.constants_latency
+
+
+@pytest.mark.parametrize("config", [opn16, opn4], ids=lambda config: config.name)
+def test_recovery_latency(config):
+    """Until the snapshot is there; the gradient itself is combinational."""
+    lane = RecoveryLane(config)
+
+    def start(ctx):
+        ctx.set(lane.i_dy, one(config.x_format))
+        ctx.set(lane.i_element, 1 if config.is_block else one(config.storage))
+        for port in (lane.i_valid, lane.i_first, lane.i_end):
+            ctx.set(port, 1)
+        assert ctx.get(lane.o_g) == one(config.x_format)
+        return lambda: ctx.set(lane.i_valid, 0)
+
+    assert cycles_until(lane, start, lambda ctx: ctx.get(lane.o_sum.acc)) == RecoveryLane.latency
+
+
+def test_totals_latency():
+    """Both totals of lane i can be addressed ``latency + 2 i`` cycles after the end of their block."""
+    unit = TotalsUnit(opn4)
+    lane = 2
+
+    def start(ctx):
+        ctx.set(unit.i_block_end, 1)
+        ctx.set(unit.i_first, 1)
+        ctx.set(unit.i_product, {"acc": 5, "anchor": 0})
+        ctx.set(unit.i_sum, {"acc": 5, "anchor": 0})
+        ctx.set(unit.i_read_lane, lane)
+        ctx.set(unit.i_read_product, 1)
+        return lambda: ctx.set(unit.i_block_end, 0)
+
+    assert cycles_until(unit, start, lambda ctx: ctx.get(unit.o_total.sig)) == TotalsUnit.latency + 2 * lane + 1
+
+
+def test_positions_of_a_chunk_are_loaded_in_as_many_cycles_as_lanes():
+    unit = PositionLoader(opn4)
+    cycles = []
+
+    async def bench(ctx):
+        ctx.set(unit.i_start, 1)
+        ctx.set(unit.i_n_chunks, 2)
+        await ctx.tick()
+        ctx.set(unit.i_start, 0)
+        while not ctx.get(unit.o_valid):
+            await ctx.tick()
+        ctx.set(unit.i_swap, 1)
+        await ctx.tick()
+        ctx.set(unit.i_swap, 0)
+        cycles.append(1)
+        while not ctx.get(unit.o_valid):
+            cycles.append(1)
+            await ctx.tick()
+
+    simulate(unit, bench)
+    assert len(cycles) == opn4.lanes

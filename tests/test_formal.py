@@ -2,14 +2,17 @@
 
 import pytest
 from formal.arithmetic import Decoder, DividerTiming, Quotient, Rounder
-from formal.control import ControlRules, DividerUse, JobQueue, RangeSnapshot, RangeSums, SumSnapshot, TilesInFlight
+from formal.control import OperatorUse
 from formal.fifo import FifoContract, OutputBufferContract
-from formal.pipeline import LanePipeline
+from formal.input import InputContract
+from formal.pipeline import LanePipeline, RecoveryTiming
+from formal.positions import PositionContract
+from formal.rules import RULES
 from formal.runner import prove, prove_by_induction, prove_combinational, prove_from_any_state, reaches
 from formal.streams import StreamStability
 from formal.structure import Netlist
 
-from bnforge.config import Config
+from bnforge.config import Config, Directions
 from bnforge.converter import BlockConverter, FloatConverter
 from bnforge.divider import Divider
 from bnforge.formats import E4M3, E5M2, FP10, FP10_1_6_3, BlockFormat, FloatFormat
@@ -20,36 +23,65 @@ from bnforge.top import Top
 
 PAIR = Config(name="pair", lanes=2, sample_depth=8, chunk_len=8, storage=BlockFormat(2, 8))
 FLOATS = Config(name="floats", lanes=2, x_format=FP10, sample_depth=16, chunk_len=8, storage=FP10)
+UNSIGNED = PAIR.replace(name="unsigned_pair", storage=BlockFormat(2, 8, signed=False))
+WIDE = FLOATS.replace(name="wide", lanes=1, sample_depth=1024, chunk_len=512)
 CONFIGS = [opn1_tiny, PAIR, FLOATS]
-by_config = pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
+
+
+def builds(*configs):
+    """Configurations as parameters of a test."""
+    return pytest.mark.parametrize("config", configs, ids=lambda config: f"{config.name}-{config.directions.value}")
+
+
+def one_way(config):
+    """The configuration for either direction alone."""
+    return [config.replace(directions=each) for each in (Directions.FORWARD, Directions.BACKWARD)]
+
 
 DIVIDERS = [{"divisor_width": 5, "min_bits": 9}, {"divisor_width": 4, "min_bits": 18},
             {"divisor_width": 4, "low_width": 12, "min_bits": 8, "constant_divisor": True}]
 
 
-@by_config
+@builds(opn1_tiny, *one_way(opn1_tiny), FLOATS)
 def test_streams_hold_until_taken(config):
     prove_by_induction(StreamStability(config), k=2)
-    reaches(StreamStability(config), 45)
 
 
-@by_config
+@builds(opn1_tiny, *one_way(opn1_tiny), PAIR.replace(directions=Directions.FORWARD), FLOATS)
 def test_parts_of_the_core_keep_their_rules(config):
-    prove_by_induction(ControlRules(config), k=3)
+    prove_by_induction(RULES[config.directions](config), k=2)
 
 
-@pytest.mark.parametrize("rule", [JobQueue, TilesInFlight, SumSnapshot, RangeSnapshot, RangeSums, DividerUse])
-def test_rule_is_not_empty(rule):
-    reaches(rule(opn1_tiny), 45)
+@pytest.mark.parametrize("rules", [StreamStability, RULES[Directions.BOTH]])
+def test_rules_are_not_empty(rules):
+    reaches(rules(opn1_tiny), 45)
 
 
-@pytest.mark.parametrize("config", [opn1_tiny, FLOATS], ids=lambda config: config.name)
+@builds(opn1_tiny)
+def test_operators_serve_one_step_at_a_time(config):
+    prove_by_induction(OperatorUse(config), k=2)
+
+
+@builds(opn1_tiny, *one_way(opn1_tiny), FLOATS, *one_way(FLOATS))
 def test_no_output_depends_on_an_input_in_the_same_cycle(config):
     """Hence no ``tvalid`` or ``tready`` waits for anything outside, and no combinational loop can close outside."""
-    core = Netlist(Top(config))
+    core = Netlist(Top(config), registers=False)
     assert {name for name in core.outputs if "tvalid" in name} == {"m_axis_tvalid", "m_axis_rec_tvalid"}
     assert {"m_axis_tready", "m_axis_rec_tready", "s_axis_tvalid", "s_axis_hdr_tvalid"} <= set(core.inputs)
+    assert ("s_axis_y_tvalid" in core.inputs) == config.has_backward
     assert {name: core.combinational(name) for name in core.inputs} == {name: [] for name in core.inputs}
+
+
+@builds(opn1_tiny, *one_way(opn1_tiny), FLOATS)
+def test_input_stage_takes_beats_in_order_and_in_pairs(config):
+    prove_by_induction(InputContract(config), k=2)
+    reaches(InputContract(config), 10)
+
+
+@builds(opn1_tiny, FLOATS.replace(name="three", lanes=3, chunk_len=4), WIDE)
+def test_positions_reach_their_lanes(config):
+    prove_by_induction(PositionContract(config))
+    reaches(PositionContract(config), 14)
 
 
 @pytest.mark.parametrize("depth", [2, 3, 8, Top(opn1_tiny).fifo_depth])
@@ -64,15 +96,27 @@ def test_output_buffer_neither_loses_nor_invents_a_beat(pipeline):
     reaches(OutputBufferContract(pipeline), 2 * pipeline + 6)
 
 
-@by_config
+@builds(opn1_tiny, *one_way(opn1_tiny), UNSIGNED, FLOATS)
 def test_lane_pipeline_delivers_every_beat_in_its_cycle(config):
     prove(LanePipeline(config))
-    reaches(LanePipeline(config), pipeline_length(config) + 3)
+    reaches(LanePipeline(config), pipeline_length(config) + 4)
+
+
+@builds(PAIR, FLOATS)
+def test_sum_of_products_ends_in_its_cycle(config):
+    prove(RecoveryTiming(config))
+    reaches(RecoveryTiming(config), 8)
 
 
 @pytest.mark.parametrize("unit, config, inputs", [
     (BlockConverter, PAIR, ["i_y__0", "i_y__1", "i_activation"]), (FloatConverter, FLOATS, ["i_y", "i_activation"]),
-    (NormaliserLane, PAIR, ["i_x"])], ids=["block converter", "float converter", "lane"])
+    (BlockConverter, UNSIGNED, ["i_y__0", "i_y__1", "i_activation", "i_gradient"]),
+    (BlockConverter, UNSIGNED.replace(directions=Directions.FORWARD), ["i_y__0", "i_y__1", "i_activation"]),
+    (BlockConverter, UNSIGNED.replace(directions=Directions.BACKWARD), ["i_y__0", "i_y__1"]),
+    (NormaliserLane, PAIR, ["i_x", "i_adds", "i_matches", "i_position"]),
+    (NormaliserLane, PAIR.replace(directions=Directions.FORWARD), ["i_x"])], ids=[
+        "block converter", "float converter", "unsigned block converter", "unsigned block converter forward",
+        "unsigned block converter backward", "lane", "lane forward"])
 def test_results_come_from_the_beat_that_entered_latency_cycles_before(unit, config, inputs):
     netlist = Netlist(unit(config))
     for name in inputs:

@@ -1,5 +1,7 @@
 """Words and bytes of the ports against docs/interfaces.md, and back."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -7,12 +9,15 @@ from numpy.testing import assert_array_equal
 from bnforge import presets
 from bnforge.config import Activation, Config
 from bnforge.formats import FP10, WORKING, BlockFormat
-from bnforge_model import forward
+from bnforge_model import backward, forward
 from bnforge_model.words import (
+    backward_header_words,
+    gradient_words,
     header_words,
     pack_beats,
     pack_x,
     pack_y,
+    parse_gradients,
     parse_header,
     parse_records,
     record_words,
@@ -23,7 +28,8 @@ from bnforge_model.words import (
 CONFIGS = {**{name: preset for name, (preset, _) in presets.PRESETS.items()},
            "long chunks": Config(lanes=3, sample_depth=1536, chunk_len=512, storage=WORKING),
            "odd widths": Config(lanes=6, sample_depth=48, chunk_len=16, x_format=FP10,
-                                storage=BlockFormat(2, 11, 5))}
+                                storage=BlockFormat(2, 11, 5)),
+           "unsigned": Config(lanes=3, sample_depth=24, chunk_len=8, storage=BlockFormat(3, 8, signed=False))}
 
 
 def test_header_by_hand():
@@ -88,6 +94,39 @@ def test_records_round_trip(name):
         assert_array_equal(getattr(again, field), getattr(records, field))
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_backward_header_by_hand(frozen):
+    """The fixed words, then the records of the enabled channels as the core gave them."""
+    config, mask = presets.opn4, np.array([True, False, True])
+    records = _result(config, 3, mask).records
+    words = backward_header_words(config, records, activation=Activation.RELU6, c=0.25, eps=1.5, frozen=frozen,
+                                  sample_len=None if frozen else 200, mask=mask)
+    assert words.dtype == np.uint32 and words.shape == (config.backward_header_words(2),)
+    first = 1 << 3 | 2 << 1 | 1 if frozen else 200 << 16 | 2 << 1 | 1
+    assert_array_equal(words[:4], [first, 0x3E800000, 0x3FC00000, 0b0101])
+    assert_array_equal(words[4:], record_words(config, records, mask))
+
+
+def test_gradients_by_hand():
+    words = gradient_words(np.array([1.0, 7.0, -2.0]), np.array([0.5, 7.0, 0.0]), np.array([True, False, True]))
+    assert_array_equal(words, [0x3F800000, 0x3F000000, 0xC0000000, 0])
+    assert_array_equal(parse_gradients(words, np.array([True, False, True])), [[1, 0, -2], [0.5, 0, 0]])
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_gradients_and_dx_round_trip(name):
+    config, rng = CONFIGS[name], np.random.default_rng(3)
+    forward_result = _result(config, config.lanes)
+    result = backward(config, rng.standard_normal(forward_result.y.shape), forward_result.encoded,
+                      forward_result.records)
+    words = gradient_words(result.dgamma, result.dbeta)
+    assert words.shape == (2 * config.lanes,)
+    assert_array_equal(parse_gradients(words), [result.dgamma, result.dbeta])
+    again = unpack_y(config, *pack_y(config, result.encoded), config.gradient_storage)
+    assert again.format == config.gradient_storage
+    assert_array_equal(again.decode(), result.dx)
+
+
 @pytest.mark.parametrize("width", [4, 7, 8, 10, 12, 16, 21, 24, 32])
 def test_beats_hold_lane_i_at_i_times_width(width):
     codes = np.random.default_rng(width).integers(0, 1 << width, (9, 5))
@@ -130,8 +169,27 @@ def test_missing_lanes_are_zero():
      "sample_len, c and eps must be given unless frozen, not None, 1, 0"),
     (lambda c: parse_header(c, np.zeros(5)), r"words must be of shape \(12,\), not \(5,\)"),
     (lambda c: parse_records(c, np.zeros(5)), r"words must be of shape \(24,\), not \(5,\)"),
+    (lambda c: record_words(c, dataclasses.replace(_result(c, 4).records, argmax=np.full((4, 2), 128))),
+     "records.argmax must be from 0 to 127, not 128 ... 128"),
+    (lambda c: backward_header_words(c, _result(c, 4).records, c=1, eps=0),
+     r"sample_len \(unless frozen\), c and eps must be given, not None, 1, 0"),
+    (lambda c: backward_header_words(c, _result(c, 4).records, frozen=True, c=1),
+     r"sample_len \(unless frozen\), c and eps must be given, not None, 1, None"),
+    (lambda c: backward_header_words(c, _result(c, 4).records, frozen=True, c=1, eps=-1),
+     "eps must not be negative, not -1"),
+    (lambda c: gradient_words(np.ones(3), np.ones(3), np.ones(4, bool)),
+     r"mask must be an array of bool of shape \(3,\), not bool \(4,\)"),
+    (lambda c: parse_gradients(np.zeros(5)), r"words must be of shape \(4,\), not \(5,\)"),
+    (lambda c: unpack_y(c, np.zeros((1, 5)), fmt=WORKING),
+     "fmt must be a storage format of the configuration, not 1-8-15"),
     (lambda c: record_words(presets.opn1_tiny, _result(c, 4).records), "records must be of 1 to 1 channels, not 4"),
     (lambda c: unpack_beats(np.zeros((2, 4)), 4, 10), r"data must be of shape \(n, 5\), not \(2, 4\)")])
 def test_refusals(call, message):
     with pytest.raises(ValueError, match=message):
         call(presets.opn4)
+
+
+def test_record_bits_that_the_core_does_not_read_are_not_read():
+    words = np.array([0, 0, 0, 0, 0, 0xFF0C02F1, 0x12345678], np.uint32)  # opn1_tiny: L = 4, two bits a position
+    records = parse_records(presets.opn1_tiny, words)
+    assert records.argmax.tolist() == [[1, 0, 0, 0]] and records.argmin.tolist() == [[2, 3, 2, 2]]

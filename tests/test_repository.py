@@ -10,8 +10,9 @@ import bnforge
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SOURCES = sorted(path for folder in ("hdl", "sim", "tests", "docs") for path in (ROOT / folder).rglob("*.py"))
-TEXTS = sorted({*SOURCES, *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*"), ROOT / "Makefile",
+SOURCES = sorted(path for folder in ("hdl", "sim", "tests", "docs", "examples")
+                 for path in (ROOT / folder).rglob("*.py"))
+TEXTS = sorted({*SOURCES, *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.toml"), ROOT / "Makefile",
                 ROOT / "pyproject.toml", *ROOT.glob("constraints/*"), *ROOT.rglob("sim/**/*.cpp")})
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 

@@ -5,14 +5,14 @@ import pytest
 
 from bnforge.presets import opn1_tiny
 from bnforge_sim import Simulator, compare, simulate
-from bnforge_sim.figures import plain_tiles
+from bnforge_sim.figures import plain_backward_tiles, plain_tiles
 
 FIELDS = ["elements", "exponents", "last", "records", "record_last"]
 
 
 @pytest.fixture(scope="module")
 def tiles():
-    return plain_tiles(opn1_tiny, 3, 20, 16)
+    return plain_tiles(opn1_tiny, 2, 20, 16) + plain_backward_tiles(opn1_tiny, 1, 20, 16)
 
 
 @pytest.mark.parametrize("field", FIELDS)

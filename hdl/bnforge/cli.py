@@ -23,6 +23,7 @@ examples:
   bnforge generate opn16 -o build/opn16       SystemVerilog and what goes with it
   bnforge generate --config my.toml -o out    a configuration of your own (README.md says what it may hold)
   bnforge simulate opn4 --seed 7              random tiles through the compiled Verilog, checked bit for bit
+  bnforge area opn16 --directions forward     gates of a core for inference and forward passes only
   bnforge area opn16 --json new.json --against old.json
                                               gate counts, and what has changed since old.json
 
@@ -63,6 +64,8 @@ def _parser():
         if takes_config:
             added.add_argument("preset", nargs="?", metavar="PRESET", help="a name that 'bnforge list' prints")
             added.add_argument("--config", type=Path, metavar="FILE", help="a TOML file instead of a preset")
+            added.add_argument("--directions", metavar="WHICH", help="forward, backward or both, instead of what the "
+                               "configuration says")
         return added
 
     verb("list", _list, "print the named configurations", takes_config=False)
@@ -100,11 +103,12 @@ def _configuration(chosen, default=None):
     if bool(name) == bool(chosen.config):
         raise ValueError("configuration must be either PRESET or --config FILE, not "
                          + ("both" if name else "neither"))
-    if chosen.config:
-        return Config.from_toml(chosen.config)
-    if name not in PRESETS:
+    if not chosen.config and name not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}, not {name!r}")
-    return PRESETS[name][0]
+    config = Config.from_toml(chosen.config) if chosen.config else PRESETS[name][0]
+    if chosen.directions is None:
+        return config
+    return Config.from_dict(config.to_dict() | {"directions": chosen.directions})
 
 
 def _list(_chosen):

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from .formats import BF16, FLOAT_FORMATS, WORKING, BlockFormat, FloatFormat, require_int
 from .keywords import RESERVED
 
-__all__ = ["Activation", "Multiplier", "Config", "TILES_IN_FLIGHT", "HEADER_FIXED_WORDS", "RECORD_SCALAR_WORDS"]
+__all__ = ["Activation", "Directions", "Multiplier", "Config", "TILES_IN_FLIGHT", "HEADER_FIXED_WORDS",
+           "RECORD_SCALAR_WORDS", "GRADIENT_WORDS", "SUM_BLOCK"]
 
 TILES_IN_FLIGHT = 4
 """Tiles that may be between their opening and the last word of their records; tests/formal/control.py proves it."""
@@ -17,6 +18,11 @@ HEADER_FIXED_WORDS = 4
 """Words of a tile header before the per-lane gamma/beta pairs."""
 RECORD_SCALAR_WORDS = 5
 """Words of a channel record before the positions: a, b, Rinv, mu, R."""
+
+GRADIENT_WORDS = 2
+"""Words of a gradient record: dgamma, dbeta."""
+SUM_BLOCK = 128
+"""Beats of a backward tile that a lane adds up before the shared unit takes the sums over."""
 
 
 class Activation(enum.IntEnum):
@@ -34,6 +40,15 @@ class Multiplier(enum.Enum):
     """An array multiplier of ``a_fraction + 1`` bits."""
     TWO_DIGIT = "two-digit"
     """Shift-add: ``a`` rounds to the nearest sum or difference of two powers of two within ``a_fraction`` bits."""
+
+
+class Directions(enum.Enum):
+    """Which tiles a core is built for."""
+
+    FORWARD = "forward"
+    BACKWARD = "backward"
+    BOTH = "both"
+    """Each tile's header chooses."""
 
 
 def _is_power_of_two(value):
@@ -66,6 +81,8 @@ class Config:
     storage : FloatFormat or BlockFormat
         How y is stored. A float format has at most 15 fraction bits and must hold 6.0; the group of a block divides
         ``lanes``.
+    directions : Directions
+        Forward tiles, backward tiles, or both. It changes no bit of what either computes.
     clock_mhz : float
         The clock that the generated constraint asks for, in MHz, 0.001 to 100000. It changes nothing in the circuit.
 
@@ -84,6 +101,7 @@ class Config:
     b_fraction: int = 6
     multiplier: Multiplier = Multiplier.FULL
     storage: FloatFormat | BlockFormat = BlockFormat(16, 8)
+    directions: Directions = Directions.BOTH
     clock_mhz: float = 100.0
 
     def __post_init__(self):
@@ -116,6 +134,8 @@ class Config:
                              f"not {self.storage}")
         elif self.storage.code_of_six is None:
             raise ValueError(f"storage must be a format that holds 6.0, not {self.storage}")
+        if not isinstance(self.directions, Directions):
+            raise ValueError(f"directions must be a Directions, not {self.directions!r}")
         if (not isinstance(self.clock_mhz, (int, float)) or isinstance(self.clock_mhz, bool) or
                 not 0.001 <= self.clock_mhz <= 100_000):
             raise ValueError(f"clock_mhz must be a number from 0.001 to 100000, not {self.clock_mhz!r}")
@@ -124,7 +144,17 @@ class Config:
         """This configuration with ``changes``, checked again."""
         return dataclasses.replace(self, **changes)
 
-    # Formats that follow.
+    # What follows from the parameters.
+
+    @property
+    def has_forward(self):
+        """Whether forward tiles are built."""
+        return self.directions is not Directions.BACKWARD
+
+    @property
+    def has_backward(self):
+        """Whether backward tiles are built."""
+        return self.directions is not Directions.FORWARD
 
     @property
     def a_format(self):
@@ -138,6 +168,11 @@ class Config:
     def is_block(self):
         """Whether y is stored as blocks."""
         return isinstance(self.storage, BlockFormat)
+
+    @property
+    def gradient_storage(self):
+        """The format of dx: that of y, but unsigned blocks become signed ones of the same width."""
+        return dataclasses.replace(self.storage, signed=True) if self.is_block else self.storage
 
     @property
     def n_groups(self):
@@ -167,7 +202,7 @@ class Config:
 
     @property
     def header_words(self):
-        """32-bit words of a tile header."""
+        """32-bit words of the header of a forward tile."""
         return HEADER_FIXED_WORDS + 2 * self.lanes
 
     @property
@@ -179,6 +214,10 @@ class Config:
     def record_words(self):
         """32-bit words of one channel record."""
         return RECORD_SCALAR_WORDS + -(-self.n_chunks // self.positions_per_word)
+
+    def backward_header_words(self, n_enabled):
+        """32-bit words of the header of a backward tile of ``n_enabled`` channels."""
+        return HEADER_FIXED_WORDS + n_enabled * self.record_words
 
     # Files.
 
@@ -208,12 +247,13 @@ class Config:
         for key in ("x_format", "storage"):
             if key in values:
                 values[key] = _format_from(key, values[key])
-        if "multiplier" in values:
-            try:
-                values["multiplier"] = Multiplier(values["multiplier"])
-            except ValueError:
-                choices = " or ".join(repr(choice.value) for choice in Multiplier)
-                raise ValueError(f"multiplier must be {choices}, not {values['multiplier']!r}") from None
+        for key, kind in (("multiplier", Multiplier), ("directions", Directions)):
+            if key in values:
+                try:
+                    values[key] = kind(values[key])
+                except ValueError:
+                    choices = " or ".join(repr(choice.value) for choice in kind)
+                    raise ValueError(f"{key} must be {choices}, not {values[key]!r}") from None
         return cls(**values)
 
     @classmethod

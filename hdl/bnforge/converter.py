@@ -1,6 +1,6 @@
 """Storage converters: working-format values to stored codes, with the active-code rule (docs/arithmetic.md)."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -45,8 +45,15 @@ class FloatConverter(wiring.Component):
         return m
 
 
+def _stores_either(config):
+    """Whether gradients and activations are stored in different formats, and both are."""
+    return config.has_forward and config.has_backward and config.gradient_storage != config.storage
+
+
 class BlockElement(wiring.Component):
     """One element of a block.
+
+    A gradient is always signed: in a core that stores y unsigned it has one fraction bit less.
 
     The exponent of the block is known one cycle after the value; meanwhile only the bits that an element can need wait.
 
@@ -56,6 +63,7 @@ class BlockElement(wiring.Component):
     -------
     i_y : working-format code
     i_reference, i_activation : exponent of the block, in the working format's bias; one cycle after ``i_y``
+    i_gradient : it is a gradient; with ``i_reference``, only where that matters
     o_element : two's complement, or unsigned where the format drops the sign
     """
 
@@ -63,12 +71,15 @@ class BlockElement(wiring.Component):
 
     def __init__(self, config):
         self.config = config
+        self.either = _stores_either(config)
         super().__init__({"i_y": In(WORKING.width), "i_activation": In(Activation),
-                          "i_reference": In(WORKING.exponent_width), "o_element": Out(config.element_width)})
+                          "i_reference": In(WORKING.exponent_width), "o_element": Out(config.element_width)} |
+                         ({"i_gradient": In(1)} if self.either else {}))
 
     def elaborate(self, platform):
         m = Module()
-        fmt = self.config.storage
+        fmt = self.config.storage if self.config.has_forward else self.config.gradient_storage
+        gradient = self.i_gradient if self.either else Const(0)
         keep = fmt.fraction_width + 1
         guard = WORKING.fraction_width - keep  # position of the guard bit; those below only stick
         sign, rest = Signal(reset_less=True), Signal(reset_less=True)
@@ -80,17 +91,21 @@ class BlockElement(wiring.Component):
         nonzero = comb(m, field.any(), "nonzero")
         distance = comb(m, self.i_reference - field, "distance")
         beyond = comb(m, distance[-1], "beyond")  # the block's exponent was clamped
-        kept, sticky = shift_right_sticky(m, Cat(fraction, nonzero), distance.as_unsigned()[:-1], name="element")
+        places = distance.as_unsigned()[:-1]
+        if self.either:
+            places = places + gradient
+        kept, sticky = shift_right_sticky(m, Cat(fraction, nonzero), places, name="element")
         up = comb(m, kept[0] & (sticky | rest | kept[1]), "up")
         rounded = comb(m, kept[1:] + up, "rounded")
-        full = comb(m, rounded[keep] | beyond, "full")
+        full = comb(m, rounded[keep] | (gradient & rounded[keep - 1]) | beyond, "full")
         lost = comb(m, (self.i_activation != Activation.IDENTITY) & ~rounded.any() & nonzero, "lost")
         # Only a value below 6 can round up to it: 6 itself is exact, and relu6 leaves nothing above.
         filled = comb(m, (self.i_activation == Activation.RELU6) & (self.i_reference == WORKING.bias + 2) & up &
                       (rounded == fmt.six_element), "filled")
-        magnitude = comb(m, Mux(nonzero, Mux(full, fmt.max_element, Mux(
+        most = Mux(gradient, self.config.gradient_storage.max_element, fmt.max_element)
+        magnitude = comb(m, Mux(nonzero, Mux(full, most, Mux(
             filled, fmt.six_element - 1, rounded[:keep] | lost)), 0), "magnitude")
-        m.d.sync += self.o_element.eq(Mux(sign, -magnitude, magnitude) if fmt.signed else magnitude)
+        m.d.sync += self.o_element.eq(Mux(sign, -magnitude, magnitude) if fmt.signed or self.either else magnitude)
         return m
 
 
@@ -102,6 +117,7 @@ class BlockConverter(wiring.Component):
     Members
     -------
     i_y, i_activation : working-format codes of the group
+    i_gradient : they are gradients; only where that matters
     o_elements, o_exponent : the block
     o_saturated : the exponent was above the range
     """
@@ -111,9 +127,11 @@ class BlockConverter(wiring.Component):
     def __init__(self, config):
         self.config = config
         fmt = config.storage
+        self.either = _stores_either(config)
         super().__init__({"i_y": In(WORKING.width).array(fmt.group), "i_activation": In(Activation),
                           "o_elements": Out(config.element_width).array(fmt.group),
-                          "o_exponent": Out(fmt.exponent_width), "o_saturated": Out(1)})
+                          "o_exponent": Out(fmt.exponent_width), "o_saturated": Out(1)} |
+                         ({"i_gradient": In(1)} if self.either else {}))
 
     def elaborate(self, platform):
         m = Module()
@@ -137,8 +155,13 @@ class BlockConverter(wiring.Component):
         s1_code, s1_over = Signal(fmt.exponent_width, reset_less=True), Signal(reset_less=True)
         m.d.sync += [s1_activation.eq(self.i_activation), s1_reference.eq(reference), s1_code.eq(code),
                      s1_over.eq(over), self.o_exponent.eq(s1_code), self.o_saturated.eq(s1_over)]
+        s1_gradient = Signal(reset_less=True)
+        if self.either:
+            m.d.sync += s1_gradient.eq(self.i_gradient)
         for i, y in enumerate(self.i_y):
             m.submodules[f"element{i}"] = element = BlockElement(self.config)
             m.d.comb += [element.i_y.eq(y), element.i_activation.eq(s1_activation),
                          element.i_reference.eq(s1_reference), self.o_elements[i].eq(element.o_element)]
+            if self.either:
+                m.d.comb += element.i_gradient.eq(s1_gradient)
         return m

@@ -8,22 +8,29 @@ from . import area, emit
 __all__ = ["run"]
 
 
-def _digits_tile(config, n_images):
-    """Activations of a convolution over the digits images as one tile: relu, gamma 1, beta 0."""
-    import numpy as np
-    from bnforge_model import default_c, default_eps
-    from bnforge_model.constants import fp32_code
-    from bnforge_sim import Tile
-    from bnforge_sim.digits import digits_activations
-    x, sample_len = digits_activations(config, n_images)
-    c = default_c(config, len(x), sample_len)
-    ones = np.ones(config.lanes)
-    return Tile(x=x, gamma=fp32_code(ones), beta=fp32_code(0 * ones), c=int(fp32_code(c)),
-                eps=int(fp32_code(default_eps(c))), sample_len=sample_len)
+def _digits_tiles(config, n_images):
+    """Activations of a convolution over the digits images as a forward tile, its gradient as a backward one.
+
+    Returns
+    -------
+    tiles : list
+        Of the directions that are built.
+    what : str
+    """
+    from bnforge_sim.digits import digits_backward_tile, digits_tile
+    tile = digits_tile(config, n_images)
+    tiles, what = [], []
+    if config.has_forward:
+        tiles.append(tile)
+        what.append("forward")
+    if config.has_backward:
+        tiles.append(digits_backward_tile(config, tile))
+        what.append("backward with a classifier's gradient")
+    return tiles, ", then ".join(what)
 
 
 def run(config, directory, n_images=1024):
-    """Write core and area report below ``directory``, simulate, print the table.
+    """Write core and area report below ``directory``, simulate both directions, print the table.
 
     Parameters
     ----------
@@ -43,11 +50,12 @@ def run(config, directory, n_images=1024):
     output = directory / config.name
     files = emit.generate(config, output)
     simulator = Simulator(config, verilog=files[0].read_text(encoding="utf-8"), cache=directory / "verilator")
-    tile = _digits_tile(config, n_images)
+    tiles, what = _digits_tiles(config, n_images)
+    beats = sum(len(tile.beats) for tile in tiles)
     started = time.perf_counter()
-    outcome = simulator.run([tile])
+    outcome = simulator.run(tiles)
     seconds = time.perf_counter() - started
-    result = compare(config, [tile], outcome)
+    result = compare(config, tiles, outcome)
     gates = area.report(config)
     gates.write(output / "area.json")
     (output / "area.txt").write_text(area.table(gates) + "\n", encoding="utf-8")
@@ -55,14 +63,14 @@ def run(config, directory, n_images=1024):
     verdict = "bit-exact" if not result.mismatches else f"{result.mismatches} MISMATCHES"
     storage = f"blocks of {config.storage}" if config.is_block else f"float {config.storage}"
     rows = [
-        ("core", f"{config.name}: {config.lanes} lanes, x {config.x_format}, y {storage}, "
+        ("core", f"{config.name}: {config.lanes} lanes, x {config.x_format}, y and dx {storage}, "
                  f"S = {config.sample_depth}, L = {config.chunk_len}"),
         ("Verilog", f"{files[0]} ({files[0].read_text(encoding='utf-8').count(chr(10))} lines)"),
         ("with it", ", ".join(path.name for path in files[1:])),
-        ("real input", f"{n_images} digits images, 3x3 convolution: {len(tile.x)} beats, "
-                       f"{result.elements} elements"),
+        ("real input", f"{n_images} digits images, 3x3 convolution: {beats} beats, {result.elements} elements"),
+        ("tiles", what),
         ("against the model", f"{verdict} (elements, exponents, records, flags)"),
-        ("cycles", f"{outcome.cycles}, {outcome.cycles - len(tile.x)} more than beats"),
+        ("cycles", f"{outcome.cycles}, {outcome.cycles - beats} more than beats"),
         ("simulation", f"{result.elements / seconds:.3g} elements/s"),
         ("gates", f"{gates.ge:.0f} GE ({gates.library['name']} library), {gates.ge_per_lane:.0f} per lane, "
                   f"{gates.lane_ge:.0f} of them in the lane"),

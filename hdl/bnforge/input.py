@@ -1,11 +1,12 @@
 """Input stage: takes beats, cleans their elements, and tells the sample's beats apart from the rest."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .arith import comb, sanitise
-from .streams import FLAGS, job_layout, tile_layout
+from .config import SUM_BLOCK, Activation
+from .streams import FLAGS, is_backward, job_layout, stored_layout, tile_layout
 
 __all__ = ["InputStage", "beat_layout"]
 
@@ -16,12 +17,12 @@ def beat_layout(config):
 
 
 class InputStage(wiring.Component):
-    """One register, then the decisions of docs/interfaces.md: which tile, which chunk, sample or rest.
+    """One register per stream, then the decisions of docs/interfaces.md: which tile, which chunk, sample or rest.
 
-    A beat is *taken* when its tile is open, the sample FIFO has room and it does not end a sample while the sums of the
-    last one are still being read. The extrema need no such wait: they leave a lane per cycle, and the next
-    chunk ends at least ``chunk_len`` beats later, or with the sample, which waits for the sums. Counting is by taken
-    beats, never by cycles.
+    A beat is *taken* when its tile is open, in a backward tile the stored beat is there too, the sample FIFO has room
+    and it does not end a sum while the last sums are still being read. The extrema need no such wait: they leave a
+    lane per cycle, and the next chunk ends at least ``chunk_len`` beats later, or with the sample, which waits for the
+    sums. Counting is by taken beats, never by cycles.
 
     Latency: a beat is taken 1 cycle after it was accepted at the earliest. One beat per cycle.
 
@@ -30,87 +31,176 @@ class InputStage(wiring.Component):
     i : raw beats
     i_open, i_tiles : the next tile's slot, and the slots
     o_beat : sanitised beats to the sample FIFO
-    o_sampling : the beat is part of the sample; with it o_position, o_chunk, o_first, o_chunk_first, o_chunk_end,
-        o_sample_end, which describe it
+    o_codes : of the beat, as they came but for the cleaning
+    o_summing : the beat counts in the sum; with it o_sum_first, o_sum_end: of its sample, or of its block of gradients
     o_tile : number of the tile, modulo 4
-    o_job : one transfer per tile, when its statistics are complete (frozen: at its first beat); its receiver is
-        always ready
+    o_job : one transfer per tile, when its statistics are complete (frozen, backward: at its first beat); its receiver
+        is always ready
     i_sum_free : strobe, the sum snapshot has been read
     o_flags : strobes
+
+    Members, forward
+    ----------------
+    o_sampling : the beat is part of the sample; with it o_position, o_chunk, o_chunk_first, o_chunk_end
+
+    Members, backward
+    -----------------
+    i_y : stored beats
+    i_g : codes of the gradient, after the mask
+    i_y_nan, i_y_infinity : per lane, the stored element has no value
+    o_y, o_activation : the stored beat that belongs to ``o_codes``, and the tile's activation
+    o_gradient : the beat counts in the sum of products
+    o_first_block : the block is the first of its tile
+    o_pass : strobe, one more beat of the tile is known to lie outside the sample; the next such beat waits for
+        ``i_pass_free``
+    o_finish : S_eff of each backward tile, with its last beat; its receiver is always ready
+    o_unequal : sticky, the ends of dy and y differ; nothing is taken any more
     """
 
     def __init__(self, config):
         self.config = config
-        super().__init__({
+        ports = {
             "i": In(stream.Signature(beat_layout(config))),
             "i_open": In(stream.Signature(1)), "i_tiles": In(tile_layout(config)).array(2),
             "o_beat": Out(stream.Signature(beat_layout(config))),
-            "o_sampling": Out(1), "o_position": Out(config.position_width),
-            "o_chunk": Out(range(max(2, config.n_chunks))),
-            "o_first": Out(1), "o_chunk_first": Out(1), "o_chunk_end": Out(1), "o_sample_end": Out(1),
+            "o_codes": Out(config.x_format.width).array(config.lanes),
+            "o_summing": Out(1), "o_sum_first": Out(1), "o_sum_end": Out(1),
             "o_tile": Out(2), "o_job": Out(stream.Signature(job_layout(config), always_ready=True)),
-            "i_sum_free": In(1), "o_flags": Out(FLAGS)})
+            "i_sum_free": In(1), "o_flags": Out(FLAGS)}
+        if config.has_forward:
+            ports |= {"o_sampling": Out(1), "o_position": Out(config.position_width),
+                      "o_chunk": Out(range(max(2, config.n_chunks))), "o_chunk_first": Out(1), "o_chunk_end": Out(1)}
+        if config.has_backward:
+            ports |= {
+                "i_y": In(stream.Signature(stored_layout(config))),
+                "i_g": In(config.x_format.width).array(config.lanes), "i_y_nan": In(config.lanes),
+                "i_y_infinity": In(config.lanes), "o_y": Out(stored_layout(config)), "o_activation": Out(Activation),
+                "o_gradient": Out(1), "o_first_block": Out(1), "o_pass": Out(1), "i_pass_free": In(1),
+                "o_finish": Out(stream.Signature(config.sample_len_width, always_ready=True)), "o_unequal": Out(1)}
+        super().__init__(ports)
 
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        full = Signal()
-        beat = Signal(beat_layout(config), reset_less=True)
+        full, beat = self._register(m, self.i, "x")
         is_open, frozen = Signal(), Signal()
         sample_len = Signal(config.sample_len_width)
         mask = Signal(config.lanes)
         count = Signal(config.sample_len_width)  # beats of this sample so far
-        first, sampling = Signal(init=1), Signal(init=1)
-        sum_busy = Signal()
+        first, sum_busy = Signal(init=1), Signal()
+        backward = Signal() if config.has_forward and config.has_backward else Const(config.has_backward, 1)
 
-        position, chunk = count[:config.position_width], count[config.position_width:]
-        in_sample = comb(m, sampling & ~frozen, "in_sample")
-        sample_end = comb(m, in_sample & (beat.last | (count + 1 == sample_len)), "sample_end")
-        chunk_full = position.all()
-        chunk_end = comb(m, in_sample & (chunk_full | (sample_end & (chunk == 0))), "chunk_end")
-        hold = comb(m, sample_end & sum_busy, "hold")
-        m.d.comb += [
-            self.o_beat.valid.eq(full & is_open & ~hold),
-            self.i.ready.eq(~full | (self.o_beat.valid & self.o_beat.ready))]
+        here, sum_end, hold = full & is_open, Const(0), Const(0)
+        counts = Const(0)
+        if config.has_backward:
+            y_full, y = self._register(m, self.i_y, "y")
+            here = here & (y_full | ~backward)
+            block_end, passes = self._backward(m, beat, y, backward, frozen, count, sample_len, here)
+            sum_end = sum_end | block_end
+            hold = self.o_unequal | (passes & ~self.i_pass_free)
+            counts = backward & ~frozen & ~passes
+        if config.has_forward:
+            sampling = Signal(init=1)
+            in_sample = comb(m, sampling & ~frozen & ~backward, "in_sample")
+            sample_end = comb(m, in_sample & (beat.last | (count + 1 == sample_len)), "sample_end")
+            sum_end, counts = sum_end | sample_end, counts | in_sample
+        sum_end = comb(m, sum_end, "sum_end")
+        hold = comb(m, hold | (sum_end & sum_busy), "hold")
+        m.d.comb += self.o_beat.valid.eq(here & ~hold)
         take = comb(m, self.o_beat.valid & self.o_beat.ready, "take")
-
-        with m.If(take):
-            m.d.sync += full.eq(0)
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [full.eq(1), beat.eq(self.i.payload)]
-
         tile_end = comb(m, take & beat.last, "tile_end")
-        m.d.comb += self.i_open.ready.eq(~is_open | tile_end)
+
+        m.d.comb += [self.i.ready.eq(~full | take), self.i_open.ready.eq(~is_open | tile_end)]
+        with m.If(take & ~self.i.valid):
+            m.d.sync += full.eq(0)
         tile = Array(self.i_tiles)[self.i_open.payload]
         with m.If(self.i_open.ready):
             m.d.sync += is_open.eq(self.i_open.valid)
             with m.If(self.i_open.valid):
                 m.d.sync += [frozen.eq(tile.frozen), sample_len.eq(tile.sample_len), mask.eq(tile.mask)]
+                if isinstance(backward, Signal):
+                    m.d.sync += backward.eq(tile.backward)
+                if config.has_backward:
+                    m.d.sync += self.o_activation.eq(tile.activation)
         with m.If(take):
-            m.d.sync += [count.eq(count + in_sample), first.eq(beat.last)]
-            with m.If(sample_end):
-                m.d.sync += [sampling.eq(0), sum_busy.eq(1)]
+            m.d.sync += [count.eq(count + counts), first.eq(beat.last)]
+            with m.If(sum_end):
+                m.d.sync += sum_busy.eq(1)
             with m.If(beat.last):
-                m.d.sync += [count.eq(0), sampling.eq(1), self.o_tile.eq(self.o_tile + 1)]
+                m.d.sync += [count.eq(0), self.o_tile.eq(self.o_tile + 1)]
         with m.If(self.i_sum_free):
             m.d.sync += sum_busy.eq(0)
 
+        job = self.o_job
+        starts_early = comb(m, backward | frozen, "starts_early")
         m.d.comb += [
-            self.o_sampling.eq(take & in_sample), self.o_position.eq(position), self.o_chunk.eq(chunk),
-            self.o_first.eq(first), self.o_chunk_first.eq(position == 0), self.o_chunk_end.eq(take & chunk_end),
-            self.o_sample_end.eq(take & sample_end),
-            self.o_job.valid.eq(take & Mux(frozen, first, sample_end)),
-            self.o_job.payload.frozen.eq(frozen), self.o_job.payload.sample_len.eq(count + 1)]
-        self._clean(m, beat, mask, take)
+            self.o_sum_end.eq(take & sum_end), job.payload.frozen.eq(frozen), job.payload.sample_len.eq(count + 1),
+            job.valid.eq(take & Mux(starts_early, first, sum_end))]
+        if isinstance(backward, Signal):
+            m.d.comb += job.payload.backward.eq(backward)
+        if config.has_forward:
+            with m.If(take & sample_end):
+                m.d.sync += sampling.eq(0)
+            with m.If(tile_end):
+                m.d.sync += sampling.eq(1)
+            position, chunk = count[:config.position_width], count[config.position_width:]
+            chunk_end = comb(m, in_sample & (position.all() | (sample_end & (chunk == 0))), "chunk_end")
+            m.d.comb += [
+                self.o_sampling.eq(take & in_sample), self.o_position.eq(position), self.o_chunk.eq(chunk),
+                self.o_chunk_first.eq(position == 0), self.o_chunk_end.eq(take & chunk_end)]
+        if config.has_backward:
+            with m.If(take & backward & ~self.i_y.valid):
+                m.d.sync += y_full.eq(0)
+            m.d.comb += [
+                self.i_y.ready.eq(~y_full | (take & backward)), self.o_gradient.eq(take & backward),
+                self.o_pass.eq(take & passes), self.o_finish.valid.eq(take & backward & beat.last),
+                self.o_finish.payload.eq(Mux(passes, count, count + 1))]
+        summing = self.o_gradient if config.has_backward else Const(0)
+        sum_first = self._block_first if config.has_backward else first
+        if config.has_forward:
+            summing = summing | self.o_sampling
+            if config.has_backward:
+                sum_first = Mux(backward, self._block_first, first)
+        m.d.comb += [self.o_summing.eq(summing), self.o_sum_first.eq(sum_first)]
+        self._clean(m, beat, mask, take, backward)
         return m
 
-    def _clean(self, m, beat, mask, take):
+    def _register(self, m, port, name):
+        """The register of a stream: whether it holds a beat, and the beat. It is emptied where beats are taken."""
+        full = Signal(name=f"{name}_full")
+        beat = Signal(port.payload.shape(), name=f"{name}_beat", reset_less=True)
+        with m.If(port.valid & port.ready):
+            m.d.sync += [full.eq(1), beat.eq(port.payload)]
+        return full, beat
+
+    def _backward(self, m, beat, y, backward, frozen, count, sample_len, here):
+        """Blocks of gradients, beats outside the sample, and the comparison of the ends."""
+        place, first_block = Signal(range(SUM_BLOCK)), Signal(init=1)
+        block_end = comb(m, backward & (beat.last | place.all()), "block_end")
+        passes = comb(m, backward & (frozen | (count == sample_len)), "passes")
+        with m.If(self.o_gradient):
+            m.d.sync += place.eq(Mux(beat.last, 0, place + 1))
+            with m.If(block_end):
+                m.d.sync += first_block.eq(beat.last)
+        unequal = comb(m, here & backward & (beat.last != y.last), "unequal")
+        stopped = Signal()
+        with m.If(unequal):
+            m.d.sync += stopped.eq(1)
+        self._block_first = comb(m, place == 0, "block_first")
+        m.d.comb += [self.o_unequal.eq(unequal | stopped), self.o_y.eq(y), self.o_first_block.eq(first_block)]
+        return block_end, passes
+
+    def _clean(self, m, beat, mask, take, backward):
         nan, inf = [], []
         for lane in range(self.config.lanes):
             clean, is_nan, is_inf = sanitise(m, self.config.x_format, beat.codes[lane], name=f"x{lane}")
-            m.d.comb += self.o_beat.payload.codes[lane].eq(clean)
+            code = Mux(backward, self.i_g[lane], clean) if self.config.has_backward else clean
+            m.d.comb += [self.o_codes[lane].eq(clean), self.o_beat.payload.codes[lane].eq(code)]
             nan.append(is_nan)
             inf.append(is_inf)
-        m.d.comb += [self.o_beat.payload.last.eq(beat.last),
-                     self.o_flags.nan.eq(take & (Cat(nan) & mask).any()),
-                     self.o_flags.infinity.eq(take & (Cat(inf) & mask).any())]
+        nan, inf = Cat(nan), Cat(inf)
+        if self.config.has_backward:
+            y_counts = backward.replicate(self.config.lanes)
+            nan, inf = nan | (self.i_y_nan & y_counts), inf | (self.i_y_infinity & y_counts)
+        m.d.comb += [self.o_beat.payload.last.eq(beat.last), self.o_flags.nan.eq(take & (nan & mask).any()),
+                     self.o_flags.infinity.eq(take & (inf & mask).any())]

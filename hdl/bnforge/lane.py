@@ -1,4 +1,4 @@
-"""The lane: one multiply-add, its constants, and the activation."""
+"""The lane: one multiply-add, its constants, and the activation. It serves both directions."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .arith import Unpacked, add, comb, decode, multiply, sum_with_carry
 from .config import Activation, Multiplier
 from .formats import WORKING
+from .positions import position_pair_layout
 from .rounding import round_to
 
 __all__ = ["MultiplyAdd", "NormaliserLane"]
@@ -72,46 +73,65 @@ class MultiplyAdd(wiring.Component):
 
 
 class NormaliserLane(wiring.Component):
-    """``act(Q_W(a · x + b))`` with constants that are loaded through a shift chain while the last tile still runs.
+    """``act(Q_W(a · x + b))``, or the gradient, with constants that are loaded while the last tile still runs.
+
+    Constants and positions move through shift chains. Each has two places: the set that waits, and the active one.
 
     Latency: 3 cycles from ``i_x`` to ``o_y``. One element per cycle.
 
     Members
     -------
-    i_a_shift, i_a_chain, o_a_chain : move the chain of scales on by one lane; the same for b
-    i_swap : from the next cycle on ``i_x`` meets the constants in the chain
+    i_a_shift, i_a_chain, o_a_chain : move the chain of scales on by one lane; the same for b, plus, minus, positions
+    i_a_swap, i_b_swap : from the next cycle on the waiting constants are active: for a those of ``i_x`` in that cycle,
+        for b those of the ``i_x`` before
     i_x : sanitised code
     i_activation : of the element at ``o_y``
     o_y : working-format code
     o_saturated : of the element at ``o_y``
+
+    Members, backward
+    -----------------
+    i_plus_shift ..., i_minus_shift ... : b, with the range term added or subtracted; they swap with b
+    i_position_shift ..., i_position_swap : positions of the extrema of a chunk
+    i_position : of ``i_x`` in its chunk
+    i_adds : ``i_x`` meets an addend, else 0
+    i_matches : ``i_x`` may be an extremum
     """
 
     latency = MultiplyAdd.latency
 
     def __init__(self, config):
         self.config = config
-        a, b = config.a_format.width, config.b_format.width
-        super().__init__({
-            "i_a_shift": In(1), "i_a_chain": In(a), "o_a_chain": Out(a),
-            "i_b_shift": In(1), "i_b_chain": In(b), "o_b_chain": Out(b),
-            "i_swap": In(1), "i_x": In(config.x_format.width), "i_activation": In(Activation),
+        self.chains = {"a": config.a_format.width, "b": config.b_format.width}
+        backward = {}
+        if config.has_backward:
+            self.chains |= {"plus": config.b_format.width, "minus": config.b_format.width,
+                            "position": position_pair_layout(config)}
+            backward = {"i_position_swap": In(1), "i_position": In(config.position_width), "i_adds": In(1),
+                        "i_matches": In(1)}
+        ports = {}
+        for name, shape in self.chains.items():
+            ports |= {f"i_{name}_shift": In(1), f"i_{name}_chain": In(shape), f"o_{name}_chain": Out(shape)}
+        super().__init__(ports | backward | {
+            "i_a_swap": In(1), "i_b_swap": In(1), "i_x": In(config.x_format.width), "i_activation": In(Activation),
             "o_y": Out(WORKING.width), "o_saturated": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.multiply_add = multiply_add = MultiplyAdd(self.config)
-        swap_b = Signal()
-        m.d.sync += swap_b.eq(self.i_swap)  # b is used one stage later than a
-        for shift, chain, output, swap, constant in (
-                (self.i_a_shift, self.i_a_chain, self.o_a_chain, self.i_swap, multiply_add.i_a),
-                (self.i_b_shift, self.i_b_chain, self.o_b_chain, swap_b, multiply_add.i_b)):
-            waiting = Signal.like(constant, name=f"{constant.name}_next", reset_less=True)
-            active = Signal.like(constant, name=f"{constant.name}_active", reset_less=True)
-            with m.If(shift):
-                m.d.sync += waiting.eq(chain)
-            with m.If(swap):
-                m.d.sync += active.eq(waiting)
-            m.d.comb += [output.eq(waiting), constant.eq(active)]
+        swaps = {"a": self.i_a_swap, "b": self.i_b_swap, "plus": self.i_b_swap, "minus": self.i_b_swap}
+        if self.config.has_backward:
+            swaps["position"] = self.i_position_swap
+        active = {}
+        for name, shape in self.chains.items():
+            waiting = Signal(shape, name=f"{name}_next", reset_less=True)
+            active[name] = Signal(shape, name=f"{name}_active", reset_less=True)
+            with m.If(getattr(self, f"i_{name}_shift")):
+                m.d.sync += waiting.eq(getattr(self, f"i_{name}_chain"))
+            with m.If(swaps[name]):
+                m.d.sync += active[name].eq(waiting)
+            m.d.comb += getattr(self, f"o_{name}_chain").eq(waiting)
+        m.d.comb += [multiply_add.i_a.eq(active["a"]), multiply_add.i_b.eq(self._addend(m, active))]
 
         code = multiply_add.o_code
         six = WORKING.code_of_six
@@ -120,3 +140,15 @@ class NormaliserLane(wiring.Component):
         m.d.comb += [multiply_add.i_x.eq(self.i_x), self.o_saturated.eq(multiply_add.o_saturated),
                      self.o_y.eq(Mux(negative, 0, Mux(above, six, code)))]
         return m
+
+    def _addend(self, m, active):
+        """The addend of the element that came in the cycle before."""
+        if not self.config.has_backward:
+            return active["b"]
+        adds, plus, minus = (Signal(name=name, reset_less=True) for name in ("adds", "at_maximum", "at_minimum"))
+        positions = active["position"]
+        m.d.sync += [adds.eq(self.i_adds),
+                     plus.eq(self.i_matches & (positions.argmax == self.i_position)),
+                     minus.eq(self.i_matches & (positions.argmin == self.i_position))]
+        corrected = Mux(plus & ~minus, active["plus"], Mux(minus & ~plus, active["minus"], active["b"]))
+        return comb(m, corrected & adds.replicate(len(active["b"])), "addend")

@@ -1,6 +1,6 @@
-"""Normaliser: beats from the sample FIFO through lanes and storage converters to the output."""
+"""Normaliser: beats from the sample FIFO through lanes and storage converters to the output, in either direction."""
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,16 +9,11 @@ from .config import Activation
 from .converter import BlockConverter, FloatConverter
 from .input import beat_layout
 from .lane import NormaliserLane
+from .order import GradientOrder
+from .positions import position_pair_layout
+from .streams import stored_layout
 
-__all__ = ["Normaliser", "OutputBuffer", "pipeline_length", "stored_layout"]
-
-
-def stored_layout(config):
-    """A stored beat."""
-    return data.StructLayout({
-        "elements": data.ArrayLayout(config.element_width, config.lanes),
-        "exponents": data.ArrayLayout(config.storage.exponent_width if config.is_block else 1, config.n_groups),
-        "last": 1})
+__all__ = ["Normaliser", "OutputBuffer", "pipeline_length"]
 
 
 def pipeline_length(config):
@@ -67,10 +62,11 @@ class OutputBuffer(wiring.Component):
 
 
 class Normaliser(wiring.Component):
-    """Applies the constants of each tile to its beats.
+    """Applies the constants of each tile to its beats, in either direction.
 
     The lanes hold two sets of constants: of the tile that runs, and of the next. They swap with the tile's last beat,
-    so there is no bubble between tiles.
+    so there is no bubble between tiles. A backward tile begins with its scale alone: its beats outside the sample leave
+    as they become known, the sample when the other constants are there.
 
     Latency: ``pipeline_length`` and that of the output buffer, from a beat at ``i`` to its place on ``o``, which may
     stall.
@@ -78,64 +74,120 @@ class Normaliser(wiring.Component):
     Members
     -------
     i : beats of the sample FIFO
-    i_a_shift, i_a, i_b_shift, i_b, i_ready, i_activation : constants, as the constant extraction delivers them
-    o_chain_free : the next set is empty
+    i_a_shift, i_a, i_b_shift, i_b : constants, as the scalar unit delivers them
+    i_ready, i_activation, i_backward, i_frozen : strobe, a tile can begin
+    o_scale_free, o_shift_free : the next set of a is empty; of b
     o : stored beats
     o_saturated : strobe
+
+    Members, backward
+    -----------------
+    i_pass, i_pass_tile, o_pass_free : strobe, one more beat of the tile at the input lies outside its sample; the
+        number of that tile modulo 4; it may be strobed
+    i_plus_shift, i_plus, i_minus_shift, i_minus : further constants of the sample; they swap with b
+    i_gradient_ready, i_n_chunks : strobe, the constants of a sample are complete
+    i_position_shift, i_position, i_position_valid, o_position_swap : positions of the extrema, chunk by chunk
     """
 
-    def __init__(self, config):
+    def __init__(self, config, fifo_depth):
         self.config = config
+        self.fifo_depth = fifo_depth
         self.pipeline = pipeline_length(config)
-        super().__init__({
+        ports = {
             "i": In(stream.Signature(beat_layout(config))),
             "i_a_shift": In(1), "i_a": In(config.a_format.width),
             "i_b_shift": In(1), "i_b": In(config.b_format.width),
-            "i_ready": In(1), "i_activation": In(Activation), "o_chain_free": Out(1),
-            "o": Out(stream.Signature(stored_layout(config))), "o_saturated": Out(1)})
+            "i_ready": In(1), "i_activation": In(Activation), "i_backward": In(1), "i_frozen": In(1),
+            "o_scale_free": Out(1), "o_shift_free": Out(1),
+            "o": Out(stream.Signature(stored_layout(config))), "o_saturated": Out(1)}
+        if config.has_backward:
+            b = config.b_format.width
+            ports |= {
+                "i_pass": In(1), "i_pass_tile": In(2), "o_pass_free": Out(1),
+                "i_plus_shift": In(1), "i_plus": In(b), "i_minus_shift": In(1), "i_minus": In(b),
+                "i_gradient_ready": In(1), "i_n_chunks": In(range(config.n_chunks + 1)),
+                "i_position_shift": In(1), "i_position": In(position_pair_layout(config)), "i_position_valid": In(1),
+                "o_position_swap": Out(1)}
+        super().__init__(ports)
 
     def elaborate(self, platform):
         m = Module()
         config = self.config
         m.submodules.buffer = buffer = OutputBuffer(stored_layout(config), self.pipeline)
+        order = None
+        if config.has_backward:
+            m.submodules.order = order = GradientOrder(config, self.fifo_depth)
 
-        next_valid, next_activation = Signal(), Signal(Activation)
-        active, activation = Signal(), Signal(Activation)
-        issue = comb(m, self.i.valid & active & buffer.o_credit, "issue")
+        tile = data.StructLayout({"activation": Activation, "backward": 1, "frozen": 1})
+        next_valid, next_tile = Signal(), Signal(tile)
+        active, present = Signal(), Signal(tile)
+        may_leave = comb(m, ~present.backward | order.o_may_leave, "may_leave") if order else Const(1)
+        ready = comb(m, active & buffer.o_credit & may_leave, "ready")
+        issue = comb(m, self.i.valid & ready, "issue")
         tile_end = comb(m, issue & self.i.payload.last, "tile_end")
         swap = comb(m, next_valid & (~active | tile_end), "swap")
-        m.d.comb += [self.i.ready.eq(active & buffer.o_credit), buffer.i_issue.eq(issue),
-                     self.o_chain_free.eq(~next_valid)]
+        m.d.comb += [self.i.ready.eq(ready), buffer.i_issue.eq(issue), self.o_scale_free.eq(~next_valid)]
         with m.If(tile_end):
             m.d.sync += active.eq(0)
         with m.If(swap):
-            m.d.sync += [active.eq(1), activation.eq(next_activation), next_valid.eq(0)]
+            m.d.sync += [active.eq(1), present.eq(next_tile), next_valid.eq(0)]
         with m.If(self.i_ready):
-            m.d.sync += [next_valid.eq(1), next_activation.eq(self.i_activation)]
+            m.d.sync += [next_valid.eq(1), next_tile.activation.eq(self.i_activation),
+                         next_tile.backward.eq(self.i_backward), next_tile.frozen.eq(self.i_frozen)]
+        # b is used one stage later than a.
+        swap_b = Signal()
+        m.d.sync += swap_b.eq(swap & ~next_tile.backward)
+        if order:
+            self._follow(m, order, active & present.backward, present.frozen, issue)
+            swap_b = swap_b | order.o_swap
 
+        # A gradient has no activation, and is stored like identity.
+        stored_as = Mux(present.backward, Activation.IDENTITY, present.activation)
         valid = _delays(m, issue, self.pipeline, "valid", reset_less=False)
         last = _delays(m, self.i.payload.last, self.pipeline, "last")
-        act = _delays(m, activation, NormaliserLane.latency, "activation")
-        lanes = self._lanes(m, swap, act[-1])
+        activation = _delays(m, comb(m, stored_as, "activation", Activation), NormaliserLane.latency, "activation")
+        gradient = _delays(m, present.backward, NormaliserLane.latency, "gradient")
+        lanes = self._lanes(m, swap, swap_b, activation[-1], order, present.backward)
         over = valid[NormaliserLane.latency] & Cat(lane.o_saturated for lane in lanes).any()
         stored = buffer.i_data
-        over = over | (valid[-1] & self._convert(m, lanes, act[-1], stored).any())
+        over = over | (valid[-1] & self._convert(m, lanes, activation[-1], gradient[-1], stored).any())
         m.d.comb += [stored.last.eq(last[-1]), buffer.i_valid.eq(valid[-1]), self.o_saturated.eq(over)]
+        if not order:
+            m.d.comb += self.o_shift_free.eq(~next_valid)
         wiring.connect(m, wiring.flipped(self.o), buffer.o)
         return m
 
-    def _lanes(self, m, swap, activation):
+    def _follow(self, m, order, active, frozen, issue):
+        m.d.comb += [
+            order.i_active.eq(active), order.i_frozen.eq(frozen), order.i_issue.eq(issue),
+            order.i_last.eq(self.i.payload.last), order.i_pass.eq(self.i_pass),
+            order.i_pass_tile.eq(self.i_pass_tile), self.o_pass_free.eq(order.o_pass_free),
+            order.i_ready.eq(self.i_gradient_ready), order.i_n_chunks.eq(self.i_n_chunks),
+            self.o_shift_free.eq(order.o_free), order.i_position_valid.eq(self.i_position_valid),
+            self.o_position_swap.eq(order.o_position_swap)]
+
+    def _lanes(self, m, swap, swap_b, activation, order, backward):
         lanes = [NormaliserLane(self.config) for _ in range(self.config.lanes)]
+        sources = {"a": (self.i_a_shift, self.i_a), "b": (self.i_b_shift, self.i_b)}
+        if order:
+            adds = comb(m, ~backward | order.o_adds, "adds")
+            matches = comb(m, backward & order.o_matches, "matches")
+            sources |= {"plus": (self.i_plus_shift, self.i_plus), "minus": (self.i_minus_shift, self.i_minus),
+                        "position": (self.i_position_shift, self.i_position)}
         for i, lane in enumerate(lanes):
             m.submodules[f"lane{i}"] = lane
-            above = lanes[i + 1] if i + 1 < len(lanes) else None
+            for name, (shift, source) in sources.items():
+                chain = getattr(lanes[i + 1], f"o_{name}_chain") if i + 1 < len(lanes) else source
+                m.d.comb += [getattr(lane, f"i_{name}_shift").eq(shift), getattr(lane, f"i_{name}_chain").eq(chain)]
             m.d.comb += [
-                lane.i_a_shift.eq(self.i_a_shift), lane.i_a_chain.eq(above.o_a_chain if above else self.i_a),
-                lane.i_b_shift.eq(self.i_b_shift), lane.i_b_chain.eq(above.o_b_chain if above else self.i_b),
-                lane.i_swap.eq(swap), lane.i_x.eq(self.i.payload.codes[i]), lane.i_activation.eq(activation)]
+                lane.i_a_swap.eq(swap), lane.i_b_swap.eq(swap_b), lane.i_x.eq(self.i.payload.codes[i]),
+                lane.i_activation.eq(activation)]
+            if order:
+                m.d.comb += [lane.i_adds.eq(adds), lane.i_matches.eq(matches), lane.i_position.eq(order.o_position),
+                             lane.i_position_swap.eq(self.o_position_swap)]
         return lanes
 
-    def _convert(self, m, lanes, activation, stored):
+    def _convert(self, m, lanes, activation, gradient, stored):
         """Converters between lanes and ``stored``; returns their saturation flags."""
         config, flags = self.config, []
         if not config.is_block:
@@ -149,6 +201,8 @@ class Normaliser(wiring.Component):
         for g in range(config.n_groups):
             m.submodules[f"converter{g}"] = converter = BlockConverter(config)
             m.d.comb += [converter.i_activation.eq(activation), stored.exponents[g].eq(converter.o_exponent)]
+            if converter.either:
+                m.d.comb += converter.i_gradient.eq(gradient)
             for i in range(group):
                 m.d.comb += [converter.i_y[i].eq(lanes[g * group + i].o_y),
                              stored.elements[g * group + i].eq(converter.o_elements[i])]

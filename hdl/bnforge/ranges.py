@@ -5,7 +5,7 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from .arith import Unpacked, add, comb, decode, exponent_range, exponent_shape
-from .statistics import code_of, extrema_layout
+from .extrema import code_of, extrema_layout
 from .streams import lane_width
 
 __all__ = ["RangeUnit", "SUM_WIDTH", "range_sum_layout", "position_layout"]

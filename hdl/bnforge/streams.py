@@ -1,12 +1,12 @@
 """The streams and shapes that cross block boundaries inside the core."""
 
-from amaranth.hdl import unsigned
+from amaranth.hdl import Const, unsigned
 from amaranth.lib import data
 
-from .config import Activation
+from .config import Activation, Directions
 from .formats import WORKING
 
-__all__ = ["tile_layout", "job_layout", "FLAGS", "lane_width"]
+__all__ = ["tile_layout", "job_layout", "stored_layout", "is_backward", "FLAGS", "lane_width"]
 
 FLAGS = data.StructLayout({"nan": 1, "infinity": 1, "saturated": 1})
 """Sticky events of docs/interfaces.md, status bits 0 to 2."""
@@ -21,9 +21,27 @@ def tile_layout(config):
     """What a header says of a tile, apart from gamma and beta."""
     return data.StructLayout({
         "activation": Activation, "frozen": 1, "sample_len": config.sample_len_width,
-        "c": WORKING.width, "eps": WORKING.width, "mask": config.lanes})
+        "c": WORKING.width, "eps": WORKING.width, "mask": config.lanes, **_backward(config)})
+
+
+def stored_layout(config):
+    """A stored beat, of y or of dx."""
+    return data.StructLayout({
+        "elements": data.ArrayLayout(config.element_width, config.lanes),
+        "exponents": data.ArrayLayout(config.storage.exponent_width if config.is_block else 1, config.n_groups),
+        "last": 1})
 
 
 def job_layout(config):
-    """One tile's turn in the constant extraction."""
-    return data.StructLayout({"frozen": 1, "sample_len": unsigned(config.sample_len_width)})
+    """One tile's turn in the scalar unit; S_eff is only known of forward tiles."""
+    return data.StructLayout({"frozen": 1, "sample_len": unsigned(config.sample_len_width), **_backward(config)})
+
+
+def is_backward(config, description):
+    """Whether a tile, or its job, is a backward one."""
+    return description.backward if config.directions is Directions.BOTH else Const(config.has_backward, 1)
+
+
+def _backward(config):
+    """The direction of a tile, a bit only where both are built."""
+    return {"backward": 1} if config.directions is Directions.BOTH else {}

@@ -1,17 +1,22 @@
 """The core: composition only. Ports as docs/interfaces.md."""
 
-from amaranth.hdl import Cat, ClockDomain, Module, Signal
+from amaranth.hdl import Cat, ClockDomain, Const, Module, Signal, Value
 from amaranth.lib import fifo, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import In, Out, connect
 
-from .constants import ConstantExtraction, Schedule
+from .accumulator import ElementSum
+from .extrema import ExtremaLane
 from .header import HeaderUnit
-from .input import InputStage, beat_layout
+from .input import InputStage
 from .normaliser import Normaliser, OutputBuffer, pipeline_length
+from .positions import PositionLoader
 from .ranges import RangeUnit
 from .records import RecordUnit
-from .statistics import StatisticsLane
-from .streams import FLAGS, job_layout
+from .recovery import RecoveryLane
+from .scalar import ScalarUnit
+from .schedule import BackwardSchedule, ForwardSchedule
+from .streams import FLAGS
+from .totals import TotalsUnit
 
 __all__ = ["Top"]
 
@@ -22,13 +27,15 @@ def _bytes(width):
 
 
 class Top(wiring.Component):
-    """The forward one-pass normaliser.
+    """The one-pass normaliser, forward, backward or both.
 
-    Throughput: one beat per cycle while all tiles have the same n ≥ max(S_eff, ``tile_interval``). Short tiles behind a
-    long one wait until its records and beats have left, once four tiles are in flight.
+    Throughput: one beat per cycle while all tiles of a direction have the same n ≥ max(S_eff, ``tile_interval``), or
+    ``gradient_interval``; where the directions change, also S_eff ≥ ``constants_latency``. Two things take longer.
+    Short tiles behind a long one wait until its records and beats have left, once four tiles are in flight. The last
+    block of sums of a backward tile waits, if it has fewer than ``block_interval`` beats, for the difference.
 
     Latency: ``constants_latency`` cycles from the last beat of the sample to the first beat that meets its constants,
-    then ``output_latency``.
+    or ``gradient_latency`` from the last beat of a backward tile to the first of its sample; then ``output_latency``.
 
     Members
     -------
@@ -39,6 +46,7 @@ class Top(wiring.Component):
         self.config = config
         x_width = _bytes(config.lanes * config.x_format.width)
         y_width = _bytes(config.lanes * config.element_width)
+        exponents = config.n_groups * config.storage.exponent_width if config.is_block else 0
         ports = {"aclk": In(1), "aresetn": In(1)}
 
         def axis(name, direction, width, user=0):
@@ -49,15 +57,22 @@ class Top(wiring.Component):
                 ports[f"{name}_tuser"] = direction(user)
 
         axis("s_axis", In, x_width)
+        if config.has_backward:
+            axis("s_axis_y", In, y_width, exponents)
         axis("s_axis_hdr", In, 32)
-        axis("m_axis", Out, y_width, config.n_groups * config.storage.exponent_width if config.is_block else 0)
+        axis("m_axis", Out, y_width, exponents)
         axis("m_axis_rec", Out, 32)
-        super().__init__(ports | {"status": Out(5), "status_clear": In(1)})
+        super().__init__(ports | {"status": Out(6), "status_clear": In(1)})
 
     @property
     def constants_latency(self):
-        """Cycles from taking the last beat of the sample to issuing the first beat of the tile."""
-        return Schedule.cycles(self.config.lanes) + 4
+        """Cycles from taking the last beat of the sample to issuing the first beat of a forward tile."""
+        return ForwardSchedule.cycles(self.config.lanes) + 4
+
+    @property
+    def gradient_latency(self):
+        """Cycles from taking the last beat of a backward tile to issuing the first beat of its sample."""
+        return BackwardSchedule.cycles(self.config.lanes) + 3
 
     @property
     def output_latency(self):
@@ -66,63 +81,79 @@ class Top(wiring.Component):
 
     @property
     def tile_interval(self):
-        """n from which on equal tiles with S_eff = n follow each other without a stall.
+        """n from which on equal forward tiles with S_eff = n follow each other without a stall.
 
-        The longest of: the records of a full tile; a header; a constant extraction, which waits for the one before to
-        hand its constants over.
+        The longest of: the records of a full tile; a header; a run of the scalar unit, which waits for the one before
+        to hand its constants over.
         """
         return max(self.config.lanes * self.config.record_words + 1, self.config.header_words,
                    self.constants_latency + 3)
 
     @property
+    def gradient_interval(self):
+        """The same of backward tiles: their records come in; the scalar unit loads the scales before it runs."""
+        lanes = self.config.lanes
+        return max(self.config.backward_header_words(lanes) + 1, BackwardSchedule.run_cycles(lanes) + lanes + 8)
+
+    @property
+    def block_interval(self):
+        """Beats in which the sums of a block are read, so that the next block can end."""
+        return TotalsUnit.busy(self.config)
+
+    @property
     def fifo_depth(self):
         """Beats that arrive before the first can leave; with one place less a full-rate stream stalls."""
-        return self.config.sample_depth + self.constants_latency
+        latency = self.constants_latency if self.config.has_forward else self.gradient_latency
+        return self.config.sample_depth + latency
 
     def elaborate(self, platform):
         m = Module()
+        config = self.config
         domain = ClockDomain("sync", local=True)
         domain.clk = self.aclk
         m.domains += domain
         m.d.comb += domain.rst.eq(~self.aresetn)
 
-        m.submodules.header = header = HeaderUnit(self.config)
-        m.submodules.input = entry = InputStage(self.config)
-        m.submodules.ranges = ranges = RangeUnit(self.config)
-        m.submodules.constants = constants = ConstantExtraction(self.config)
-        m.submodules.normaliser = normaliser = Normaliser(self.config)
-        m.submodules.records = records = RecordUnit(self.config)
+        m.submodules.header = header = HeaderUnit(config)
+        m.submodules.input = entry = InputStage(config)
+        m.submodules.scalar = scalar = ScalarUnit(config)
+        m.submodules.normaliser = normaliser = Normaliser(config, self.fifo_depth)
+        m.submodules.records = records = RecordUnit(config)
         self._ports(m, header, entry, normaliser, records)
 
         connect(m, header.o_open, entry.i_open)
-        self._buffers(m, entry, constants, normaliser)
-        lanes = self._statistics(m, entry, constants)
+        self._buffers(m, entry, scalar, normaliser)
+        sums = self._chain(m, [ElementSum(config) for _ in range(config.lanes)], "sum")
+        for i, lane in enumerate(sums):
+            m.d.comb += [lane.i_valid.eq(entry.o_summing), lane.i_code.eq(entry.o_beat.payload.codes[i]),
+                         lane.i_first.eq(entry.o_sum_first), lane.i_end.eq(entry.o_sum_end)]
         m.d.comb += [
-            *(sink.eq(source) for unit in (entry.i_tiles, constants.i_tiles)
+            *(sink.eq(source) for unit in (entry.i_tiles, scalar.i_tiles)
               for sink, source in zip(unit, header.o_tiles)),
-            constants.i_complete.eq(header.o_complete), header.i_release.eq(constants.o_release),
-            header.i_slot.eq(constants.o_slot), header.i_gamma_lane.eq(constants.o_gamma_lane),
-            header.i_beta_lane.eq(constants.o_beta_lane), constants.i_gamma.eq(header.o_gamma),
-            constants.i_beta.eq(header.o_beta),
+            scalar.i_complete.eq(header.o_complete), header.i_release.eq(scalar.o_release),
+            header.i_slot.eq(scalar.o_slot), header.i_gamma_lane.eq(scalar.o_gamma_lane),
+            header.i_beta_lane.eq(scalar.o_beta_lane), scalar.i_gamma.eq(header.o_gamma),
+            scalar.i_beta.eq(header.o_beta),
 
-            ranges.i_load.eq(entry.o_chunk_end), ranges.i_chunk.eq(entry.o_chunk), ranges.i_tile.eq(entry.o_tile),
-            ranges.i_extrema.eq(lanes[0].o_extrema),
-            ranges.i_read_parity.eq(constants.o_range_parity), ranges.i_read_lane.eq(constants.o_range_lane),
-            constants.i_range.eq(ranges.o_sum), constants.i_sum.eq(lanes[0].o_sum),
-            entry.i_sum_free.eq(constants.o_sum_free),
+            scalar.i_scale_free.eq(normaliser.o_scale_free), scalar.i_shift_free.eq(normaliser.o_shift_free),
+            normaliser.i_a_shift.eq(scalar.o_a_shift), normaliser.i_a.eq(scalar.o_a),
+            normaliser.i_b_shift.eq(scalar.o_b_shift), normaliser.i_b.eq(scalar.o_b),
+            normaliser.i_ready.eq(scalar.o_ready), normaliser.i_activation.eq(scalar.o_activation),
+            normaliser.i_backward.eq(scalar.o_backward), normaliser.i_frozen.eq(scalar.o_frozen),
 
-            constants.i_chain_free.eq(normaliser.o_chain_free), normaliser.i_a_shift.eq(constants.o_a_shift),
-            normaliser.i_a.eq(constants.o_a), normaliser.i_b_shift.eq(constants.o_b_shift),
-            normaliser.i_b.eq(constants.o_b), normaliser.i_ready.eq(constants.o_ready),
-            normaliser.i_activation.eq(constants.o_activation),
-
-            constants.i_record_free.eq(records.o_free), records.i_slot.eq(constants.o_record_slot),
-            records.i_a.eq(constants.o_record_a), records.i_b.eq(constants.o_record_b),
-            records.i_rinv.eq(constants.o_rinv), records.i_mu.eq(constants.o_mu), records.i_r.eq(constants.o_r),
-            records.i_position_valid.eq(ranges.o_position_valid), records.i_position.eq(ranges.o_position),
-            records.i_done.eq(constants.o_ready), records.i_mask.eq(constants.o_mask),
-            records.i_n_chunks.eq(constants.o_n_chunks), records.i_frozen.eq(constants.o_frozen)]
-        self._status(m, header, entry, constants, normaliser)
+            scalar.i_record_free.eq(records.o_free), records.i_slot.eq(scalar.o_record_slot),
+            records.i_done.eq(scalar.o_done), records.i_mask.eq(scalar.o_mask)]
+        shifts, frees = [], []
+        if config.has_forward:
+            self._forward(m, entry, sums, scalar, records)
+            shifts.append(scalar.o_sum_shift)
+            frees.append(scalar.o_sum_free)
+        if config.has_backward:
+            totals = self._backward(m, header, entry, sums, scalar, normaliser, records)
+            shifts.append(totals.o_shift)
+            frees.append(totals.o_free)
+        m.d.comb += [entry.i_sum_free.eq(Cat(frees).any()), *(lane.i_shift.eq(Cat(shifts).any()) for lane in sums)]
+        self._status(m, header, entry, scalar, normaliser)
         return m
 
     def _ports(self, m, header, entry, normaliser, records):
@@ -145,41 +176,107 @@ class Top(wiring.Component):
                 self.m_axis_tdata[lane * element:(lane + 1) * element].eq(stored.elements[lane])]
         if config.is_block:
             m.d.comb += self.m_axis_tuser.eq(Cat(stored.exponents[group] for group in range(config.n_groups)))
+        if config.has_backward:
+            y = entry.i_y.payload
+            m.d.comb += [
+                entry.i_y.valid.eq(self.s_axis_y_tvalid), self.s_axis_y_tready.eq(entry.i_y.ready & self.aresetn),
+                y.last.eq(self.s_axis_y_tlast), y.elements.as_value().eq(self.s_axis_y_tdata)]
+            if config.is_block:
+                m.d.comb += y.exponents.as_value().eq(self.s_axis_y_tuser)
 
-    def _buffers(self, m, entry, constants, normaliser):
-        """Sample FIFO, and the queue of tiles whose statistics are complete."""
-        width = len(entry.o_beat.payload.as_value())
-        m.submodules.sample_fifo = sample = fifo.SyncFIFOBuffered(width=width, depth=self.fifo_depth)
-        # Each tile in the queue holds one of the two header slots, so that the queue never overflows.
-        job_width = len(entry.o_job.payload.as_value())
-        m.submodules.jobs = jobs = fifo.SyncFIFO(width=job_width, depth=2)
-        for source, buffer, sink in ((entry.o_beat, sample, normaliser.i), (entry.o_job, jobs, constants.i_job)):
+    def _buffers(self, m, entry, scalar, normaliser):
+        """Sample FIFO, and the queues of tiles that wait for the scalar unit."""
+        m.submodules.sample_fifo = sample = fifo.SyncFIFOBuffered(
+            width=len(entry.o_beat.payload.as_value()), depth=self.fifo_depth)
+        # Each tile in a queue holds one of the two header slots, so that the queue never overflows.
+        queues = {"jobs": (entry.o_job, scalar.i_job)}
+        if self.config.has_backward:
+            queues["finishes"] = (entry.o_finish, scalar.i_finish)
+        buffers = [(entry.o_beat, sample, normaliser.i)]
+        for name, (source, sink) in queues.items():
+            m.submodules[name] = queue = fifo.SyncFIFO(width=len(Value.cast(source.payload)), depth=2)
+            buffers.append((source, queue, sink))
+        for source, buffer, sink in buffers:
             m.d.comb += [buffer.w_en.eq(source.valid), buffer.w_data.eq(source.payload),
                          sink.valid.eq(buffer.r_rdy), sink.payload.eq(buffer.r_data), buffer.r_en.eq(sink.ready)]
         m.d.comb += entry.o_beat.ready.eq(sample.w_rdy)
 
-    def _statistics(self, m, entry, constants):
-        """One statistics unit per lane, their snapshots chained towards lane 0."""
-        lanes = [StatisticsLane(self.config) for _ in range(self.config.lanes)]
+    def _chain(self, m, lanes, name):
+        """Submodules of all lanes, their snapshots chained towards lane 0."""
         for i, lane in enumerate(lanes):
-            m.submodules[f"statistics{i}"] = lane
-            m.d.comb += [
-                lane.i_valid.eq(entry.o_sampling), lane.i_code.eq(entry.o_beat.payload.codes[i]),
-                lane.i_position.eq(entry.o_position), lane.i_first.eq(entry.o_first),
-                lane.i_chunk_first.eq(entry.o_chunk_first), lane.i_chunk_end.eq(entry.o_chunk_end),
-                lane.i_sample_end.eq(entry.o_sample_end), lane.i_sum_shift.eq(constants.o_sum_shift)]
+            m.submodules[f"{name}{i}"] = lane
             if i + 1 < len(lanes):
-                m.d.comb += [lane.i_sum_chain.eq(lanes[i + 1].o_sum), lane.i_extrema_chain.eq(lanes[i + 1].o_extrema)]
+                m.d.comb += lane.i_chain.eq(lanes[i + 1].o_sum if hasattr(lane, "o_sum") else lanes[i + 1].o_extrema)
         return lanes
 
-    def _status(self, m, header, entry, constants, normaliser):
+    def _forward(self, m, entry, sums, scalar, records):
+        """What only forward tiles need: extrema, ranges, and the records of a channel."""
+        config = self.config
+        m.submodules.ranges = ranges = RangeUnit(config)
+        lanes = self._chain(m, [ExtremaLane(config) for _ in range(config.lanes)], "extrema")
+        for i, lane in enumerate(lanes):
+            m.d.comb += [
+                lane.i_valid.eq(entry.o_sampling), lane.i_code.eq(entry.o_codes[i]),
+                lane.i_position.eq(entry.o_position), lane.i_chunk_first.eq(entry.o_chunk_first),
+                lane.i_chunk_end.eq(entry.o_chunk_end)]
+        m.d.comb += [
+            ranges.i_load.eq(entry.o_chunk_end), ranges.i_chunk.eq(entry.o_chunk), ranges.i_tile.eq(entry.o_tile),
+            ranges.i_extrema.eq(lanes[0].o_extrema),
+            ranges.i_read_parity.eq(scalar.o_range_parity), ranges.i_read_lane.eq(scalar.o_range_lane),
+            scalar.i_range.eq(ranges.o_sum), scalar.i_sum.eq(sums[0].o_sum),
+            records.i_a.eq(scalar.o_record_a), records.i_b.eq(scalar.o_record_b),
+            records.i_rinv.eq(scalar.o_rinv), records.i_mu.eq(scalar.o_mu), records.i_r.eq(scalar.o_r),
+            records.i_position_valid.eq(ranges.o_position_valid), records.i_position.eq(ranges.o_position),
+            records.i_n_chunks.eq(scalar.o_n_chunks), records.i_frozen.eq(scalar.o_frozen)]
+
+    def _backward(self, m, header, entry, sums, scalar, normaliser, records):
+        """What only backward tiles need: mask and products, totals, and the positions of the extrema."""
+        config = self.config
+        m.submodules.totals = totals = TotalsUnit(config)
+        m.submodules.positions = positions = PositionLoader(config)
+        lanes = self._chain(m, [RecoveryLane(config) for _ in range(config.lanes)], "recovery")
+        for i, lane in enumerate(lanes):
+            m.d.comb += [
+                lane.i_valid.eq(entry.o_gradient), lane.i_dy.eq(entry.o_codes[i]),
+                lane.i_element.eq(entry.o_y.elements[i]), lane.i_activation.eq(entry.o_activation),
+                lane.i_first.eq(entry.o_sum_first), lane.i_end.eq(entry.o_sum_end), lane.i_shift.eq(totals.o_shift),
+                entry.i_g[i].eq(lane.o_g), entry.i_y_nan[i].eq(lane.o_nan), entry.i_y_infinity[i].eq(lane.o_infinity)]
+            if config.is_block:
+                m.d.comb += lane.i_exponent.eq(entry.o_y.exponents[i // config.storage.group])
+        m.d.comb += [
+            totals.i_block_end.eq(entry.o_gradient & entry.o_sum_end), totals.i_first.eq(entry.o_first_block),
+            totals.i_parity.eq(entry.o_tile[0]), totals.i_sum.eq(sums[0].o_sum), totals.i_product.eq(lanes[0].o_sum),
+            totals.i_read_parity.eq(scalar.o_slot), totals.i_read_lane.eq(scalar.o_total_lane),
+            totals.i_read_product.eq(scalar.o_total_product), scalar.i_total.eq(totals.o_total),
+
+            header.i_mean_lane.eq(scalar.o_mean_lane), scalar.i_mean.eq(header.o_mean),
+            scalar.i_range_sent.eq(header.o_range), header.i_rinv_lane.eq(scalar.o_rinv_lane),
+            scalar.i_rinv.eq(header.o_rinv),
+
+            positions.i_sent.eq(header.o_positions), positions.i_start.eq(scalar.o_gradient_start),
+            positions.i_tile.eq(scalar.o_tile), positions.i_n_chunks.eq(scalar.o_n_chunks),
+            positions.i_swap.eq(normaliser.o_position_swap), normaliser.i_position_shift.eq(positions.o_shift),
+            normaliser.i_position.eq(positions.o_pair), normaliser.i_position_valid.eq(positions.o_valid),
+
+            normaliser.i_pass.eq(entry.o_pass), normaliser.i_pass_tile.eq(entry.o_tile),
+            entry.i_pass_free.eq(normaliser.o_pass_free), normaliser.i_plus_shift.eq(scalar.o_plus_shift),
+            normaliser.i_plus.eq(scalar.o_plus), normaliser.i_minus_shift.eq(scalar.o_minus_shift),
+            normaliser.i_minus.eq(scalar.o_minus), normaliser.i_gradient_ready.eq(scalar.o_gradient_ready),
+            normaliser.i_n_chunks.eq(scalar.o_n_chunks),
+
+            records.i_dgamma.eq(scalar.o_dgamma), records.i_dbeta.eq(scalar.o_dbeta),
+            records.i_backward.eq(scalar.o_backward)]
+        return totals
+
+    def _status(self, m, header, entry, scalar, normaliser):
         """Sticky flags: numeric ones until cleared, errors until reset."""
         sticky, events = Signal(FLAGS, name="sticky"), Signal(FLAGS, name="events")
+        unequal = entry.o_unequal if self.config.has_backward else Const(0)
         m.d.comb += [
             events.nan.eq(header.o_flags.nan | entry.o_flags.nan),
             events.infinity.eq(header.o_flags.infinity | entry.o_flags.infinity),
-            events.saturated.eq(header.o_flags.saturated | constants.o_saturated | normaliser.o_saturated),
-            self.status.eq(Cat(sticky, header.o_refused, header.o_misframed))]
+            events.saturated.eq(header.o_flags.saturated | scalar.o_saturated | normaliser.o_saturated),
+            self.status.eq(Cat(sticky, header.o_refused, header.o_misframed, unequal))]
         for flag in FLAGS.members:
             with m.If(events[flag]):
                 m.d.sync += sticky[flag].eq(1)

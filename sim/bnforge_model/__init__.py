@@ -4,7 +4,9 @@ from bnforge.config import Activation
 
 from .blocks import Encoded
 from .core import default_c, default_eps, expected_range, forward, forward_codes, tile_slices
-from .result import Flags, ForwardResult, Records
+from .gradient import backward, backward_codes, backward_order
+from .result import BackwardResult, Flags, ForwardResult, Records
 
-__all__ = ["Activation", "forward", "forward_codes", "ForwardResult", "Encoded", "Records", "Flags", "expected_range",
-           "default_c", "default_eps", "tile_slices"]
+__all__ = ["Activation", "forward", "forward_codes", "ForwardResult", "backward", "backward_codes", "backward_order",
+           "BackwardResult", "Encoded", "Records", "Flags", "expected_range", "default_c", "default_eps",
+           "tile_slices"]

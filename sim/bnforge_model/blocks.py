@@ -1,4 +1,4 @@
-"""Storage of y in numpy: block and float encode and decode with the active-code rule (docs/arithmetic.md)."""
+"""Storage in numpy: block and float encode and decode with the active-code rule (docs/arithmetic.md)."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from bnforge.formats import WORKING, BlockFormat, FloatFormat
 
 from .floats import code_dtype, decode, decode_table, encode, max_value, min_value, round_to
 
-__all__ = ["Encoded", "encode_blocks", "decode_blocks", "encode_floats"]
+__all__ = ["Encoded", "Store", "is_active", "encode_blocks", "decode_blocks", "encode_floats"]
 
 _FRACTION = 52
 _BIAS = 1023
@@ -18,7 +18,7 @@ _TINY = 2.0 ** WORKING.e_min
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """y as stored.
+    """y or dx as stored.
 
     Attributes
     ----------
@@ -40,6 +40,66 @@ class Encoded:
         if self.format.width <= 16:
             return decode_table(self.format)[self.elements]
         return decode(self.format, self.elements)
+
+
+class Store:
+    """What a tile stores, filled in by ranges of rows.
+
+    Parameters
+    ----------
+    fmt : FloatFormat or BlockFormat
+    n, channels, width : int
+        ``width`` is ``channels`` padded to full tiles.
+
+    Attributes
+    ----------
+    values : float64 (n, channels)
+        Decoded.
+    encoded : Encoded
+    """
+
+    def __init__(self, fmt, n, channels, width):
+        exponents = np.empty((n, width // fmt.group), np.uint8) if isinstance(fmt, BlockFormat) else None
+        self.values = np.empty((n, channels))
+        self.encoded = Encoded(fmt, np.empty((n, channels), element_dtype(fmt)), exponents)
+        self._saturated = np.zeros(width, bool)
+
+    @property
+    def saturated(self):
+        """bool (channels,): whether anything stored so far has saturated."""
+        return self._saturated[:self.values.shape[1]]
+
+    def put(self, first, exact, over, activation):
+        """Encode the rows from ``first`` on.
+
+        Parameters
+        ----------
+        first : int
+        exact : array of float64, (rows, width)
+            After the activation; 0 in channels that are not enabled.
+        over : array of bool, (width,)
+            Channels in which their rounding saturated.
+        activation : Activation
+        """
+        fmt, channels = self.encoded.format, self.values.shape[1]
+        rows = slice(first, first + len(exact))
+        self._saturated |= over
+        if self.encoded.exponents is None:
+            elements, over, values = encode_floats(fmt, exact, activation)
+            self._saturated |= over.any(axis=0)
+        else:
+            elements, self.encoded.exponents[rows], over, values = encode_blocks(fmt, exact, activation)
+            # Of a group that saturates some channel is enabled: masked ones hold 0.
+            self._saturated |= np.repeat(over.any(axis=0), fmt.group)
+        self.encoded.elements[rows] = elements[:, :channels]
+        self.values[rows] = values[:, :channels]
+
+
+def is_active(activation, y):
+    """Where the gradient passes the activation, an array of bool: always; y > 0; 0 < y < 6."""
+    if activation == Activation.IDENTITY:
+        return np.ones(y.shape, bool)
+    return y > 0 if activation == Activation.RELU else (y > 0) & (y < 6)
 
 
 def element_dtype(fmt):
@@ -130,10 +190,14 @@ def decode_blocks(fmt, elements, exponents):
     reserved : array of bool, (n, groups)
         Blocks with the reserved code: the flag.
     """
-    exponents = np.asarray(exponents, np.int64)
+    elements, exponents = np.asarray(elements), np.asarray(exponents, np.int64)
     reserved = exponents > fmt.max_exponent_code
     scale = np.where(reserved, 0.0, _power_of_two(exponents - (fmt.bias + fmt.fraction_width)))
-    channels = np.asarray(elements).shape[1]
+    n, channels = elements.shape
+    if channels == scale.shape[1] * fmt.group:
+        values = elements.astype(np.float64).reshape(n, -1, fmt.group)
+        values *= scale[..., None]
+        return values.reshape(n, channels), reserved
     return elements * np.repeat(scale, fmt.group, axis=1)[:, :channels], reserved
 
 

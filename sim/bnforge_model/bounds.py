@@ -1,6 +1,7 @@
 """The distance between the model and the float64 sampled range norm: a bound, and what is measured.
 
-``python -m bnforge_model.bounds`` prints both for every input class; docs/error_bounds.md derives the bound.
+``python -m bnforge_model.bounds`` prints both for every input class, and those of the gradients
+(:mod:`.gradient_bounds`); docs/error_bounds.md derives the bounds.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bnforge.config import Activation, Multiplier
-from bnforge.formats import WORKING
+from bnforge.formats import WORKING, BlockFormat
 from bnforge.presets import PRESETS
 
 from .core import forward
@@ -39,32 +40,34 @@ def _scale_unit(config):
     return float(np.max(np.diff(grid) / (grid[:-1] + grid[1:])))
 
 
-def _rounding(fmt, magnitude, unit=None):
+def rounding_error(fmt, magnitude, unit=None):
     """|Q_f(v) - v| for any |v| <= magnitude: relative, at the bottom of the range, beyond its top."""
     relative = (_unit(fmt.fraction_width) if unit is None else unit) * magnitude
     bottom = min_value(fmt) / 2 if fmt.has_subnormals else min_value(fmt)
     return relative + np.minimum(magnitude, bottom) + np.maximum(0, magnitude - max_value(fmt))
 
 
-def _header(value):
+def header_error(value):
     """Error of a header number: to fp32, then to the working format."""
     magnitude = np.abs(value)
-    return magnitude * 2.0 ** -24 + _rounding(WORKING, magnitude * (1 + 2.0 ** -24))
+    return magnitude * 2.0 ** -24 + rounding_error(WORKING, magnitude * (1 + 2.0 ** -24))
 
 
-def _reciprocal_unit(count):
+def reciprocal_unit(count):
     """Relative error of Q_W(1/count)."""
     return 0.0 if count & (count - 1) == 0 else _unit(WORKING.fraction_width)
 
 
 @dataclass(frozen=True, eq=False)
 class ChannelBounds:
-    """Bounds per channel: errors of mu, a and beta, and of the rounding of b."""
+    """Bounds per channel: errors of mu, a and beta, of the rounding of b, of R + eps and of Rinv."""
 
     mu: np.ndarray
     a: np.ndarray
     beta: np.ndarray
     b: np.ndarray
+    d: np.ndarray
+    rinv: np.ndarray
 
 
 def channel_bounds(config, reference):
@@ -76,37 +79,38 @@ def channel_bounds(config, reference):
     error = (anchored + ref.sample_len * 2.0 ** -53) * sample.max(axis=0)
     mean = np.abs(ref.mu)
     error = error + cut * (mean + error)
-    error = error + _reciprocal_unit(ref.sample_len) * (mean + error)
-    e_mu = error + _rounding(WORKING, mean + error)
+    error = error + reciprocal_unit(ref.sample_len) * (mean + error)
+    e_mu = error + rounding_error(WORKING, mean + error)
 
     n_chunks, _ = chunk_shape(config, ref.sample_len)
-    factor = (1 + cut) ** (n_chunks + 1) * (1 + _reciprocal_unit(n_chunks))
+    factor = (1 + cut) ** (n_chunks + 1) * (1 + reciprocal_unit(n_chunks))
     relative = factor * (1 + _unit(WORKING.fraction_width)) - 1
     e_r = ref.r * relative + np.maximum(0, ref.r * factor - max_value(WORKING))
     perhaps_flat = (ref.r > 0) & (ref.r * (1 - relative) < _TINY)
-    e_d = e_r + _header(ref.eps)
+    e_d = e_r + header_error(ref.eps)
     d = ref.r + ref.eps
     e_d = e_d + 2.0 ** -31 * (d + e_d)
     with np.errstate(divide="ignore", invalid="ignore"):
         error = np.where(e_d < d, e_d / (d - e_d) / d, np.inf)
-        e_rinv = error + _rounding(WORKING, 1 / d + error)
-        gamma, e_gamma = np.abs(ref.gamma), _header(ref.gamma)
-        least_c = ref.c - _header(ref.c)
+        e_rinv = error + rounding_error(WORKING, 1 / d + error)
+        gamma, e_gamma = np.abs(ref.gamma), header_error(ref.gamma)
+        least_c = ref.c - header_error(ref.c)
         error = (gamma * e_rinv + e_gamma * (1 / d + e_rinv)) / least_c + gamma / d * (1 / least_c - 1 / ref.c)
     a = np.abs(ref.a)
     error = np.where(ref.r == 0, 0.0, error)
-    e_a = error + _rounding(config.a_format, a + error, _scale_unit(config))
+    e_a = error + rounding_error(config.a_format, a + error, _scale_unit(config))
     e_a = np.where(perhaps_flat, np.maximum(e_a, a), e_a)
 
-    e_beta = _header(ref.beta)
+    e_beta = header_error(ref.beta)
     b = np.abs(ref.beta - ref.mu * ref.a) + e_beta + (mean + e_mu) * e_a + a * e_mu
-    return ChannelBounds(e_mu, e_a, e_beta, _rounding(config.b_format, b))
+    e_rinv = np.where(perhaps_flat, np.maximum(e_rinv, 1 / np.where(d > 0, d, 1)), np.where(ref.r == 0, 0.0, e_rinv))
+    return ChannelBounds(e_mu, e_a, e_beta, rounding_error(config.b_format, b), e_d, e_rinv)
 
 
 def _float_storage(fmt, activation, low, high):
     """Error of storing any value between ``low`` and ``high``, float format."""
     top = np.maximum(np.abs(low), np.abs(high))
-    error = _rounding(fmt, top)
+    error = rounding_error(fmt, top)
     if activation != Activation.IDENTITY:
         least = min_value(fmt)
         error = np.where((low < least) & (high > 0), np.maximum(error, least), error)
@@ -116,9 +120,8 @@ def _float_storage(fmt, activation, low, high):
     return error
 
 
-def _block_storage(config, activation, low, high):
+def _block_storage(fmt, activation, low, high):
     """Error of storing any value between ``low`` and ``high``, blocks."""
-    fmt = config.storage
     top = np.maximum(np.abs(low), np.abs(high))
     channels = top.shape[1]
     padded = np.pad(top, ((0, 0), (0, -channels % fmt.group))).reshape(len(top), -1, fmt.group)
@@ -131,6 +134,11 @@ def _block_storage(config, activation, low, high):
     if activation == Activation.RELU6:
         error = np.where((high >= 6 - step / 2) & (low < 6), np.maximum(error, step), error)
     return error
+
+
+def storage_error(fmt, activation, low, high):
+    """Error of storing any value between ``low`` and ``high``."""
+    return (_block_storage if isinstance(fmt, BlockFormat) else _float_storage)(fmt, activation, low, high)
 
 
 def error_bound(config, reference):
@@ -150,13 +158,10 @@ def error_bound(config, reference):
     ref = reference
     channel = channel_bounds(config, ref)
     error = channel.a * np.abs(ref.x - ref.mu) + (np.abs(ref.a) + channel.a) * channel.mu + channel.beta + channel.b
-    error = error + _rounding(WORKING, np.abs(ref.z) + error)
+    error = error + rounding_error(WORKING, np.abs(ref.z) + error)
     low, high = activate(ref.activation, ref.z - error), activate(ref.activation, ref.z + error)
     moved = np.maximum(ref.y - low, high - ref.y)
-    if config.is_block:
-        stored = _block_storage(config, ref.activation, low, high)
-    else:
-        stored = _float_storage(config.storage, ref.activation, low, high)
+    stored = storage_error(config.storage, ref.activation, low, high)
     return (moved + stored) * (1 + 2.0 ** -20)
 
 
@@ -210,7 +215,9 @@ def _plot(results, path):
 
 
 def main(arguments=None):
-    """Print the table; write the JSON and the picture where asked."""
+    """Print the tables; write the JSON and the picture where asked."""
+    from .gradient_bounds import measure_gradients  # which imports this module
+
     parser = argparse.ArgumentParser(prog="python -m bnforge_model.bounds", description=__doc__)
     parser.add_argument("preset", nargs="*", default=list(PRESETS), help="presets to measure (default: all)")
     parser.add_argument("-n", type=int, default=4096, help="elements per channel (default: %(default)s)")
@@ -229,11 +236,22 @@ def main(arguments=None):
             ratio = "-" if row["ratio"] is None else f"{row['ratio']:.2f}"
             print(f"{preset:10} {row['class']:14} {row['range']:11.4g} {row['error']:12.4g} {row['bound']:10.4g} "
                   f"{ratio:>6}  {row['violations']}")
+    gradients = {preset: [{"class": name} | measure_gradients(PRESETS[preset][0], name, n=options.n, seed=options.seed)
+                          for name in INPUT_CLASSES] for preset in options.preset}
+    print(f"\n{'preset':10} {'class':14} {'of':7} {'worst error':>11} {'bound':>10}  violations")
+    for preset, rows in gradients.items():
+        for row in rows:
+            for part in ("dx", "dgamma", "dbeta"):
+                print(f"{preset:10} {row['class']:14} {part:7} {row[part]['error']:11.4g} {row[part]['bound']:10.4g}  "
+                      f"{row[part]['violations']}")
     if options.output:
-        data = {"n": options.n, "seed": options.seed, "activation": "relu", "presets": results}
+        data = {"n": options.n, "seed": options.seed, "activation": "relu", "presets": results, "gradients": gradients}
         (options.output / "error_bounds.json").write_text(json.dumps(data, indent=1) + "\n")
         _plot(results, options.output / "error_bounds.svg")
-    return int(any(row["violations"] for rows in results.values() for row in rows))
+    broken = [row["violations"] for rows in results.values() for row in rows]
+    broken += [row[part]["violations"] for rows in gradients.values() for row in rows
+               for part in ("dx", "dgamma", "dbeta")]
+    return int(any(broken))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
-"""The constants of a tile in numpy: from statistics and header to a and b (docs/arithmetic.md, "Constants").
+"""The constants of a tile in numpy (docs/arithmetic.md, "Constants" and "Backward constants").
 
 Why float64 is enough for the quotients: N/D and a midpoint m of P + 1 bits differ by |N - m·D| / D, where m·D is an
 integer of P + 1 + bits(D) bits in the unit of N or finer, so that they are equal or differ by 2^-(P + 1 + bits(D)) of
-their value. For 1/D that is 2^-(17 + 32), for gamma·Rinv/C (its product of 32 bits is exact) 2^-(17 + 16): rounding to
-53 bits first reaches no midpoint.
+their value. For 1/D that is 2^-(17 + 32), for gamma·Rinv/C (its product of 32 bits is exact) 2^-(17 + 16), for P/gamma'
+2^-(17 + 24): rounding to 53 bits first reaches no midpoint.
+
+Nothing here leaves the range of float64: sums of the gradient lie between 2^-300 and 2^276, P and beta'·Sg between
+2^-470 and 2^404.
 """
 
 from dataclasses import dataclass
@@ -13,10 +16,11 @@ import numpy as np
 from bnforge.config import Multiplier
 from bnforge.formats import FP32, WORKING
 
-from .floats import add_odd, decode, round_scale, round_to, sanitise, truncate
-from .statistics import chunk_shape
+from .floats import add_odd, add_toward_zero, decode, round_scale, round_to, sanitise, truncate
+from .statistics import SUM_BITS, TOTAL_BITS, chunk_shape
 
-__all__ = ["Header", "Constants", "read_header", "constants", "frozen_constants"]
+__all__ = ["Header", "Constants", "BackwardHeader", "BackwardConstants", "read_header", "constants",
+           "frozen_constants", "read_backward_header", "backward_constants"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +54,42 @@ class Constants:
     rinv: np.ndarray
     mu: np.ndarray
     r: np.ndarray
+    saturated: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class BackwardHeader:
+    """The numbers of a backward header as the constants use them, and the flags as in :class:`Header`.
+
+    Attributes
+    ----------
+    a, b, rinv, mu, r : float64 (channels,)
+        a and b in their formats, the others in the working format.
+    c, eps : float
+    nan, infinity, saturated : bool (channels,)
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+    rinv: np.ndarray
+    mu: np.ndarray
+    r: np.ndarray
+    c: float
+    eps: float
+    nan: np.ndarray
+    infinity: np.ndarray
+    saturated: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class BackwardConstants:
+    """Per channel, float64 (channels,): the addends of the sample, the gradients; and a saturated mask."""
+
+    base: np.ndarray
+    plus: np.ndarray
+    minus: np.ndarray
+    dgamma: np.ndarray
+    dbeta: np.ndarray
     saturated: np.ndarray
 
 
@@ -87,11 +127,15 @@ def read_header(config, gamma, beta, c, eps, frozen):
               _narrow(beta, (lambda v: round_to(config.b_format, v)) if frozen else _round_w)]
     if not frozen:
         fields += [_narrow([c], _round_w), _narrow([eps], _round_w)]
-    values = [field[0] for field in fields]
-    nan, infinity, saturated = (np.logical_or.reduce(np.broadcast_arrays(*(field[i] for field in fields)))
-                                for i in (1, 2, 3))
+    values, flags = _merged(fields)
     scalars = (1.0, 0.0) if frozen else (float(values[2][0]), float(values[3][0]))
-    return Header(values[0], values[1], *scalars, nan, infinity, saturated)
+    return Header(values[0], values[1], *scalars, *flags)
+
+
+def _merged(fields):
+    """Values of the results of :func:`_narrow`, and their flags together."""
+    flags = (np.logical_or.reduce(np.broadcast_arrays(*(field[i] for field in fields))) for i in (1, 2, 3))
+    return [field[0] for field in fields], flags
 
 
 def constants(config, header, statistics, sample_len):
@@ -123,3 +167,52 @@ def frozen_constants(header):
     """a and b as loaded, the statistics 0."""
     zero = np.zeros_like(header.gamma)
     return Constants(header.gamma, header.beta, zero, zero, zero, np.zeros(zero.shape, bool))
+
+
+def read_backward_header(config, records, c, eps):
+    """The numbers of a backward header, narrowed; see :class:`BackwardHeader`."""
+    fields = [_narrow(records.a, lambda v: _round_a(config, v)),
+              _narrow(records.b, lambda v: round_to(config.b_format, v)),
+              *(_narrow(value, _round_w) for value in (records.rinv, records.mu, records.r, [c], [eps]))]
+    values, flags = _merged(fields)
+    return BackwardHeader(*values[:5], float(values[5][0]), float(values[6][0]), *flags)
+
+
+def _cut(values):
+    return truncate(values, SUM_BITS)
+
+
+def backward_constants(config, header, sums, sample_len, frozen):
+    """Addends and gradients of a tile.
+
+    Products are exact in float64: 24 x 24 bits at most.
+
+    Parameters
+    ----------
+    config : Config
+    header : BackwardHeader
+    sums : (Sg, Sgy), each float64 (channels,)
+    sample_len : int
+        S_eff; not used in frozen mode.
+    frozen : bool
+        The addends are 0 then.
+    """
+    total, product = sums
+    a = header.a
+    beta = _cut(add_toward_zero(header.b, header.mu * a))
+    p = _cut(add_toward_zero(product, -truncate(beta * total, TOTAL_BITS)))
+    if frozen:
+        addends, saturated = np.zeros((3, a.size)), np.zeros(a.size, bool)
+    else:
+        n_chunks, _ = chunk_shape(config, sample_len)
+        t = _cut(-_cut(p * header.rinv) * _round_w(1 / n_chunks)[0])
+        mean = _cut(a * _cut(total * _round_w(1 / sample_len)[0]))
+        exact = np.stack([0 - mean, add_odd(t, -mean), add_odd(-t, -mean)])
+        addends, saturated = round_to(config.b_format, exact)
+        saturated = saturated.any(axis=0)
+    gamma = _cut(a * _cut(header.c * _cut(add_toward_zero(header.r, header.eps))))
+    floor = np.maximum(2.0 ** -6, np.abs(beta) * 2.0 ** -(config.storage.fraction_width + 1))
+    gamma = np.where(np.abs(gamma) < floor, np.copysign(floor, a), gamma)
+    dgamma, gamma_saturated = _round_w(np.where(a == 0, 0.0, p / gamma))
+    dbeta, beta_saturated = round_to(FP32, total)
+    return BackwardConstants(*addends, dgamma, dbeta, saturated | gamma_saturated | beta_saturated)

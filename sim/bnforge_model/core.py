@@ -8,7 +8,7 @@ import numpy as np
 from bnforge.config import Activation, Config
 from bnforge.formats import WORKING
 
-from .blocks import Encoded, element_dtype, encode_blocks, encode_floats
+from .blocks import Store
 from .constants import constants, fp32_value, frozen_constants, read_header
 from .floats import add_odd, round_significand, round_to
 from .inputs import CodeInput, FloatInput
@@ -85,28 +85,38 @@ def forward(config, x, gamma, beta, *, activation=Activation.RELU, sample_len=No
     ValueError
         "X must be ..., not Y", for what the core would refuse and for shapes that do not fit.
     """
-    _check_config(config)
-    x = np.asarray(x)
-    if x.dtype.kind in "iu" or x.dtype.name.startswith(_SMALL_FLOATS):
-        x = x.astype(np.float64)
-    if x.dtype not in (np.float16, np.float32, np.float64):
-        raise ValueError(f"x must be an array of real numbers of at most 64 bits, not {x.dtype}")
-    _check_shape("x", x)
-    return _forward(config, FloatInput(config.x_format, x), gamma, beta, activation, sample_len, c, eps, frozen, mask)
+    return _forward(config, float_input(config, "x", x), gamma, beta, activation, sample_len, c, eps, frozen, mask)
 
 
 def forward_codes(config, x_codes, gamma, beta, *, activation=Activation.RELU, sample_len=None, c=None, eps=None,
                   frozen=False, mask=None):
     """:func:`forward` with x as codes of ``config.x_format``: integers (n, channels), NaN and infinity allowed."""
+    return _forward(config, code_input(config, "x_codes", x_codes), gamma, beta, activation, sample_len, c, eps,
+                    frozen, mask)
+
+
+def float_input(config, name, values):
+    """The input of an array of real numbers; ``name`` is what refusals call it."""
     _check_config(config)
-    codes = np.asarray(x_codes)
+    values = np.asarray(values)
+    if values.dtype.kind in "iu" or values.dtype.name.startswith(_SMALL_FLOATS):
+        values = values.astype(np.float64)
+    if values.dtype not in (np.float16, np.float32, np.float64):
+        raise ValueError(f"{name} must be an array of real numbers of at most 64 bits, not {values.dtype}")
+    _check_shape(name, values)
+    return FloatInput(config.x_format, values)
+
+
+def code_input(config, name, codes):
+    """The input of an array of codes."""
+    _check_config(config)
+    codes = np.asarray(codes)
     if codes.dtype.kind not in "iu":
-        raise ValueError(f"x_codes must be an array of integers, not {codes.dtype}")
-    _check_shape("x_codes", codes)
+        raise ValueError(f"{name} must be an array of integers, not {codes.dtype}")
+    _check_shape(name, codes)
     if codes.min() < 0 or codes.max() >> config.x_format.width:
-        raise ValueError(f"x_codes must be codes of {config.x_format.width} bits, not {codes.min()} ... {codes.max()}")
-    return _forward(config, CodeInput(config.x_format, codes), gamma, beta, activation, sample_len, c, eps, frozen,
-                    mask)
+        raise ValueError(f"{name} must be codes of {config.x_format.width} bits, not {codes.min()} ... {codes.max()}")
+    return CodeInput(config.x_format, codes)
 
 
 def _check_config(config):
@@ -119,7 +129,7 @@ def _check_shape(name, array):
         raise ValueError(f"{name} must be of shape (n, channels) with n, channels >= 1, not {array.shape}")
 
 
-def _vector(name, value, channels):
+def check_vector(name, value, channels):
     value = np.asarray(value)
     if value.dtype.kind not in "iuf":
         raise ValueError(f"{name} must be an array of real numbers, not {value.dtype}")
@@ -128,8 +138,11 @@ def _vector(name, value, channels):
     return value
 
 
-def check_header(config, *, activation, sample_len, c, eps, frozen):
+def check_header(config, *, activation, sample_len, c, eps, frozen, backward=False):
     """Refuse what the core refuses in a header; returns the activation.
+
+    Frozen tiles do not read ``sample_len``: any number of its 16 bits will do; and ``c`` and ``eps`` only in backward
+    tiles.
 
     Raises
     ------
@@ -142,10 +155,11 @@ def check_header(config, *, activation, sample_len, c, eps, frozen):
         raise ValueError("activation must be RELU or RELU6 with unsigned blocks, not IDENTITY")
     if not isinstance(frozen, (bool, np.bool_)):
         raise ValueError(f"frozen must be true or false, not {frozen!r}")
-    if frozen:
+    if frozen and not backward:
         return Activation(activation)
-    if not isinstance(sample_len, (int, np.integer)) or not 1 <= sample_len <= config.sample_depth:
-        raise ValueError(f"sample_len must be an integer from 1 to {config.sample_depth}, not {sample_len!r}")
+    low, high = (0, 65535) if frozen else (1, config.sample_depth)
+    if not isinstance(sample_len, (int, np.integer)) or not low <= sample_len <= high:
+        raise ValueError(f"sample_len must be an integer from {low} to {high}, not {sample_len!r}")
     for name, value in (("c", c), ("eps", eps)):
         if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
             raise ValueError(f"{name} must be a real number, not {value!r}")
@@ -176,7 +190,7 @@ def _forward(config, source, gamma, beta, activation, sample_len, c, eps, frozen
                               eps=0.0 if eps is None else eps, frozen=frozen)
     c = default_c(config, n, None if frozen else sample_len) if c is None else c
     eps = default_eps(c) if eps is None else eps
-    gamma, beta = _vector("gamma", gamma, channels), _vector("beta", beta, channels)
+    gamma, beta = check_vector("gamma", gamma, channels), check_vector("beta", beta, channels)
     mask = check_mask(config, mask, channels)
     header = read_header(config, gamma, beta, c, eps, frozen)
     effective = min(n, sample_len)
@@ -189,31 +203,40 @@ def _forward(config, source, gamma, beta, activation, sample_len, c, eps, frozen
         statistics = sample_statistics(config, sample)
         tile = constants(config, header, statistics, effective)
     a, b, rinv, mu, r = (np.where(mask, value, 0.0) for value in (tile.a, tile.b, tile.rinv, tile.mu, tile.r))
-    y, encoded, saturated = _normalise(config, source, sample, a, b, activation)
-    saturated = saturated | header.saturated | tile.saturated
-    flags = [Flags.NAN * (source.nan | header.nan) | Flags.INFINITY * (source.infinity | header.infinity)
-             | Flags.SATURATED * saturated]
-    flags = np.where(mask, flags[0], 0)
-    tile_flags = tuple(Flags(int(np.bitwise_or.reduce(flags[part]))) for part in tile_slices(config, channels))
+    store = _normalise(config, source, sample, a, b, activation)
+    saturated = store.saturated | header.saturated | tile.saturated
+    flags, tile_flags = merge_flags(config, mask, source.nan | header.nan, source.infinity | header.infinity, saturated)
     positions = [np.pad(np.where(mask[:, None], array, 0), ((0, 0), (0, config.n_chunks - array.shape[1])))
                  for array in (statistics.argmax, statistics.argmin)]
-    return ForwardResult(y, encoded, Records(a, b, rinv, mu, r, *positions), functools.reduce(Flags.__or__, tile_flags),
-                         tile_flags, int(sample_len), float(c), float(eps))
+    return ForwardResult(store.values, store.encoded, Records(a, b, rinv, mu, r, *positions), flags, tile_flags,
+                         int(sample_len), float(c), float(eps))
+
+
+def merge_flags(config, mask, nan, infinity, saturated):
+    """The flags of all tiles together, and of each, from those of the channels; masked channels have none."""
+    flags = np.where(mask, Flags.NAN * nan | Flags.INFINITY * infinity | Flags.SATURATED * saturated, 0)
+    tile_flags = tuple(Flags(int(np.bitwise_or.reduce(flags[part]))) for part in tile_slices(config, len(mask)))
+    return functools.reduce(Flags.__or__, tile_flags), tile_flags
+
+
+def padded_width(config, channels):
+    """Channels of full tiles."""
+    return -(-channels // config.lanes) * config.lanes
+
+
+def row_step(width):
+    """Rows of ``width`` channels to work on at a time."""
+    return max(1, _BLOCK // width)
 
 
 def _normalise(config, source, sample, a, b, activation):
-    """y, its encoding, and per channel whether a rounding of y or of storage saturated."""
+    """The :class:`.Store` of y."""
     n, channels = source.shape
-    width = -(-channels // config.lanes) * config.lanes
+    width = padded_width(config, channels)
     padded = np.zeros((2, width))
     padded[:, :channels] = a, b
-    y = np.empty((n, channels))
-    elements = np.empty((n, channels), element_dtype(config.storage))
-    exponents = None
-    if config.is_block:
-        exponents = np.empty((n, width // config.storage.group), np.uint8)
-    saturated = np.zeros(width, bool)
-    step = max(1, _BLOCK // width)
+    store = Store(config.storage, n, channels, width)
+    step = row_step(width)
     for first in range(0, n, step):
         last = min(first + step, n)
         if sample is not None and last <= len(sample):
@@ -222,23 +245,14 @@ def _normalise(config, source, sample, a, b, activation):
             x = source.rows(first, last)
         if width > channels:
             x = np.pad(x, ((0, 0), (0, width - channels)))
-        exact, over = lanes(config, x, *padded, activation)
-        saturated |= over
-        if config.is_block:
-            block, codes, over, values = encode_blocks(config.storage, exact, activation)
-            # Of a group that saturates some channel is enabled: masked ones hold 0.
-            exponents[first:last] = codes
-            saturated |= np.repeat(over.any(axis=0), config.storage.group)
-        else:
-            block, over, values = encode_floats(config.storage, exact, activation)
-            saturated |= over.any(axis=0)
-        elements[first:last] = block[:, :channels]
-        y[first:last] = values[:, :channels]
-    return y, Encoded(config.storage, elements, exponents), saturated[:channels]
+        store.put(first, *lanes(config, x, *padded, activation), activation)
+    return store
 
 
 def lanes(config, x, a, b, activation):
     """act(Q_W(a·x + b)) of a block of rows, but for the flush below 2^-126, which is left to the storage.
+
+    ``a`` is (channels,); ``b`` too, or (rows, channels), or None for 0.
 
     The product is exact in float64. Where it has no more than 16 bits the plain float64 sum is as good as the exact
     one: it is inexact only if the lesser term lies below 2^-36 of the greater, which then is a value of W itself and
@@ -251,13 +265,15 @@ def lanes(config, x, a, b, activation):
         Before the activation.
     """
     y = x * a
-    if config.a_fraction + config.x_format.fraction_width + 2 <= WORKING.significand_width:
+    short = config.a_fraction + config.x_format.fraction_width + 2 <= WORKING.significand_width
+    if short and b is not None:
         y += b
-    else:
+    elif b is not None:
         y = add_odd(y, np.broadcast_to(b, y.shape))
     if max(-y.min(), y.max()) < 2.0 ** WORKING.e_max:
         saturated = np.zeros(len(a), bool)
-        round_significand(y, WORKING.fraction_width, out=y)
+        if b is not None or not short:
+            round_significand(y, WORKING.fraction_width, out=y)
     else:
         y, saturated = round_to(WORKING, y)
         saturated = saturated.any(axis=0)

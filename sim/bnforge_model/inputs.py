@@ -1,7 +1,8 @@
-"""The x port of the model: rows of a tensor or of codes, as the core takes them."""
+"""The inputs of the model: rows of a tensor, of codes or of stored blocks, as the core takes them."""
 
 import numpy as np
 
+from .blocks import decode_blocks
 from .floats import (
     code_dtype,
     decode_table,
@@ -13,7 +14,7 @@ from .floats import (
     sanitise,
 )
 
-__all__ = ["FloatInput", "CodeInput"]
+__all__ = ["FloatInput", "CodeInput", "BlockInput"]
 
 
 class _Input:
@@ -49,7 +50,8 @@ class FloatInput(_Input):
             return round_to(fmt, x)[0]
         round_significand(x, fmt.fraction_width, out=x)
         tiny = np.abs(x) < min_value(fmt)
-        x[tiny] = 0
+        if tiny.any():
+            x[tiny] = 0
         return x
 
     def _beyond(self, x, limit):
@@ -78,3 +80,21 @@ class CodeInput(_Input):
         if fmt.width <= 16:
             return decode_table(fmt)[codes]
         return sanitise(fmt, codes)[0]
+
+
+class BlockInput(_Input):
+    """Stored blocks.
+
+    A reserved exponent code sets ``nan`` in all channels of its group.
+    """
+
+    def __init__(self, fmt, elements, exponents):
+        super().__init__(fmt, elements)
+        self._exponents = exponents
+
+    def rows(self, first, last):
+        """Rows ``first ... last - 1``: float64 (rows, channels)."""
+        values, reserved = decode_blocks(self.fmt, self._data[first:last], self._exponents[first:last])
+        if reserved.any():
+            self.nan |= np.repeat(reserved.any(axis=0), self.fmt.group)[:len(self.nan)]
+        return values

@@ -1,4 +1,4 @@
-"""float64 references: textbook batch norm, and the sampled range norm that the core approximates."""
+"""float64 references: textbook batch norm, and the sampled range norm that the core approximates; their gradients."""
 
 from dataclasses import dataclass
 
@@ -6,11 +6,13 @@ import numpy as np
 
 from bnforge.config import Activation
 
+from .blocks import is_active
 from .core import default_c, default_eps
 from .inputs import FloatInput
 from .statistics import chunk_shape
 
-__all__ = ["RangeNorm", "activate", "batch_norm", "quantised", "range_norm"]
+__all__ = ["RangeNorm", "activate", "batch_norm", "batch_norm_backward", "quantised", "range_norm",
+           "range_norm_backward"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +70,22 @@ def batch_norm(x, gamma, beta, *, eps=1e-5, activation=Activation.RELU):
     return activate(activation, (x - x.mean(axis=0)) * scale + beta)
 
 
+def batch_norm_backward(x, dy, gamma, beta, *, eps=1e-5, activation=Activation.RELU):
+    """The gradients of :func:`batch_norm`, from x: Ioffe and Szegedy 2015, section 3.
+
+    Returns
+    -------
+    dx, dgamma, dbeta
+        float64 (n, channels), (channels,), (channels,).
+    """
+    x = np.asarray(x, np.float64)
+    deviation = np.sqrt(x.var(axis=0) + eps)
+    normal = (x - x.mean(axis=0)) / deviation
+    g = np.where(is_active(activation, normal * gamma + beta), dy, 0.0)
+    dgamma, dbeta = (g * normal).sum(axis=0), g.sum(axis=0)
+    return gamma / deviation * (g - (dbeta + normal * dgamma) / len(x)), dgamma, dbeta
+
+
 def quantised(config, x):
     """x as the core receives it: rounded to the input format, NaN as 0, infinities as the largest finite value."""
     x = np.asarray(x)
@@ -97,3 +115,48 @@ def range_norm(config, x, gamma, beta, *, activation=Activation.RELU, sample_len
         a = np.where(r == 0, 0.0, gamma / (c * (r + eps)))
     z = a * (x - mu) + beta
     return RangeNorm(x, gamma, beta, mu, r, a, c, eps, len(sample), activation, z, activate(activation, z))
+
+
+def range_norm_backward(config, reference, dy, *, mask=None):
+    """The exact gradient of a sampled range norm in float64, from x.
+
+    With g = dy where the activation passes it, S = S_eff and h = 1/(C·(R + eps)):
+
+        dbeta = Σg            dgamma = Σ g·(x - mu)·h
+        dx_i  = a·g_i         outside the sample
+        dx_i  = a·g_i - a·Σg/S - (a/(R + eps))·Σ g·(x - mu)·([i is a maximum] - [i is a minimum])/K       in it
+
+    The first maximum and the first minimum of each chunk count. Where R = 0 the forward pass has a = 0, and all but
+    dbeta is 0.
+
+    Parameters
+    ----------
+    config : Config
+        As for :func:`range_norm`: only its chunks count.
+    reference : RangeNorm
+    dy : (n, channels)
+    mask : array of bool, (n, channels)
+        Where the activation passes the gradient: that of a stored y, say. Default: that of ``reference.z``.
+
+    Returns
+    -------
+    dx, dgamma, dbeta
+        float64 (n, channels), (channels,), (channels,).
+    """
+    ref = reference
+    g = np.where(is_active(ref.activation, ref.z) if mask is None else mask, np.asarray(dy, np.float64), 0.0)
+    flat = ref.r == 0
+    spread = np.where(flat, 1.0, ref.r + ref.eps)
+    moment = (g * (ref.x - ref.mu)).sum(axis=0)
+    dbeta = g.sum(axis=0)
+    dgamma = np.where(flat, 0.0, moment / (ref.c * spread))
+    n_chunks, length = chunk_shape(config, ref.sample_len)
+    dx = ref.a * g
+    dx[:ref.sample_len] -= ref.a * dbeta / ref.sample_len
+    chunks = ref.x[:n_chunks * length].reshape(n_chunks, length, -1)
+    step = np.where(flat, 0.0, ref.a / spread * moment / n_chunks)
+    parts = dx[:n_chunks * length].reshape(chunks.shape)
+    for positions, sign in ((chunks.argmax(axis=1), -1), (chunks.argmin(axis=1), 1)):
+        at = positions[:, None]
+        np.put_along_axis(parts, at, np.take_along_axis(parts, at, 1) + sign * step, 1)
+    return dx, dgamma, dbeta

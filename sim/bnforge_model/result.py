@@ -7,7 +7,7 @@ import numpy as np
 
 from .blocks import Encoded
 
-__all__ = ["Flags", "Records", "ForwardResult"]
+__all__ = ["Flags", "Records", "ForwardResult", "BackwardResult"]
 
 
 class Flags(enum.IntFlag):
@@ -65,6 +65,37 @@ class ForwardResult:
     y: np.ndarray
     encoded: Encoded
     records: Records
+    flags: Flags
+    tile_flags: tuple
+    sample_len: int
+    c: float
+    eps: float
+
+
+@dataclass(frozen=True, eq=False)
+class BackwardResult:
+    """The result of :func:`bnforge_model.backward`.
+
+    Attributes
+    ----------
+    dx : float64 (n, channels)
+        Decoded from storage, in forward order; 0 in masked channels.
+    dgamma, dbeta : float64 (channels,)
+        Exact in fp32. 0 for masked channels.
+    encoded : Encoded
+        dx as stored.
+    flags : Flags
+        Of all tiles together.
+    tile_flags : tuple of Flags
+        Of each tile of ``config.lanes`` channels.
+    sample_len, c, eps : int, float, float
+        The header values used, defaults filled in.
+    """
+
+    dx: np.ndarray
+    dgamma: np.ndarray
+    dbeta: np.ndarray
+    encoded: Encoded
     flags: Flags
     tile_flags: tuple
     sample_len: int

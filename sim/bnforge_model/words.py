@@ -4,16 +4,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bnforge.config import HEADER_FIXED_WORDS, RECORD_SCALAR_WORDS, Activation
+from bnforge.config import GRADIENT_WORDS, HEADER_FIXED_WORDS, RECORD_SCALAR_WORDS, Activation
 
 from .blocks import Encoded, element_dtype
 from .constants import fp32_code
 from .core import check_header, check_mask
 from .floats import code_dtype
+from .gradient import check_records
 from .result import Records
 
-__all__ = ["TileHeader", "header_words", "parse_header", "record_words", "parse_records", "pack_beats",
-           "unpack_beats", "pack_x", "pack_y", "unpack_y"]
+__all__ = ["TileHeader", "header_words", "parse_header", "backward_header_words", "record_words", "parse_records",
+           "gradient_words", "parse_gradients", "pack_beats", "unpack_beats", "pack_x", "pack_y", "unpack_y"]
 
 _SCALARS = ("a", "b", "rinv", "mu", "r")
 
@@ -61,11 +62,45 @@ def header_words(config, gamma, beta, *, activation=Activation.RELU, sample_len=
     activation = check_header(config, activation=activation, sample_len=sample_len, c=c, eps=eps, frozen=frozen)
     mask = check_mask(config, mask, channels)
     words = np.zeros(config.header_words, np.uint32)
-    words[0] = activation << 1 | frozen << 3 | int(sample_len or 0) << 16
-    words[1:3] = fp32_code([c or 0, eps or 0])
-    words[3] = np.sum(mask.astype(np.uint64) << np.arange(channels, dtype=np.uint64))
+    words[:HEADER_FIXED_WORDS] = _fixed_words(False, activation, frozen, sample_len, c, eps, mask)
     words[HEADER_FIXED_WORDS:][:2 * channels] = np.stack([fp32_code(gamma), fp32_code(beta)], axis=1).ravel()
     return words
+
+
+def _fixed_words(backward, activation, frozen, sample_len, c, eps, mask):
+    """The words before those of the lanes."""
+    lanes = np.sum(mask.astype(np.uint64) << np.arange(len(mask), dtype=np.uint64))
+    first = backward | activation << 1 | frozen << 3 | int(sample_len or 0) << 16
+    return [first, *fp32_code([c or 0, eps or 0]), lanes]
+
+
+def backward_header_words(config, records, *, activation=Activation.RELU, sample_len=None, c=None, eps=None,
+                          frozen=False, mask=None):
+    """The words of a backward tile's header, uint32 (config.backward_header_words(enabled channels),).
+
+    Parameters
+    ----------
+    config : Config
+    records : Records
+        Of the forward tile: at most ``config.lanes`` channels. The lanes beyond are disabled.
+    activation, sample_len, c, eps, frozen : as :func:`bnforge_model.backward`
+        Required, but ``sample_len`` in frozen mode, which does not read it.
+    mask : array of bool, (channels,)
+
+    Raises
+    ------
+    ValueError
+        For what the core would refuse: "X must be ..., not Y".
+    """
+    if None in (c, eps) or sample_len is None and not frozen:
+        raise ValueError(f"sample_len (unless frozen), c and eps must be given, not {sample_len}, {c}, {eps}")
+    sample_len = 0 if sample_len is None else sample_len
+    activation = check_header(config, activation=activation, sample_len=sample_len, c=c, eps=eps, frozen=frozen,
+                              backward=True)
+    mask = check_mask(config, mask, len(records.a))
+    lanes = record_words(config, records, mask)
+    fixed = _fixed_words(True, activation, frozen, sample_len, c, eps, mask)
+    return np.concatenate([np.array(fixed, np.uint32), lanes])
 
 
 def parse_header(config, words):
@@ -93,10 +128,11 @@ def record_words(config, records, mask=None):
     channels = len(records.a)
     if not 1 <= channels <= config.lanes:
         raise ValueError(f"records must be of 1 to {config.lanes} channels, not {channels}")
+    check_records(config, records, channels)
     records = records[check_mask(config, mask, channels)]
     words = np.zeros((len(records.a), config.record_words), np.uint32)
     for i, name in enumerate(_SCALARS):
-        words[:, i] = getattr(records, name).astype(np.float32).view(np.uint32)
+        words[:, i] = fp32_code(getattr(records, name))
     positions = np.zeros((len(words), config.record_words - RECORD_SCALAR_WORDS, config.positions_per_word, 2), "<u4")
     pairs = positions.reshape(len(words), -1, 2)
     pairs[:, :config.n_chunks] = np.stack([records.argmax, records.argmin], axis=2)
@@ -126,9 +162,47 @@ def parse_records(config, words, mask=None):
     scalars = np.ascontiguousarray(words[:, :RECORD_SCALAR_WORDS].T).view(np.float32).astype(np.float64)
     width = 8 if config.positions_per_word == 2 else 16
     shifts = np.arange(0, 32, width, dtype=np.uint32)
-    fields = words[:, RECORD_SCALAR_WORDS:, None] >> shifts & np.uint32((1 << width) - 1)
+    fields = words[:, RECORD_SCALAR_WORDS:, None] >> shifts & np.uint32(config.chunk_len - 1)
     pairs = fields.reshape(len(mask), -1, 2)[:, :config.n_chunks].astype(np.int64)
     return Records(*scalars, pairs[..., 0], pairs[..., 1])
+
+
+def gradient_words(dgamma, dbeta, mask=None):
+    """The gradient records of a tile, uint32 (enabled · 2,).
+
+    Parameters
+    ----------
+    dgamma, dbeta : arrays of numbers, (channels,)
+    mask : array of bool, (channels,)
+    """
+    words = np.stack([fp32_code(dgamma), fp32_code(dbeta)], axis=1)
+    return (words if mask is None else words[_as_mask(mask, len(words))]).ravel()
+
+
+def parse_gradients(words, mask=None):
+    """(dgamma, dbeta) of a tile's channels from its words, float64; zeros for the disabled ones.
+
+    Parameters
+    ----------
+    words : array of uint32, (enabled · 2,)
+    mask : array of bool, (channels,)
+        Default: as many enabled channels as there are records.
+    """
+    words = np.asarray(words, np.uint32)
+    mask = np.ones(words.size // GRADIENT_WORDS, bool) if mask is None else _as_mask(mask, np.size(mask))
+    expected = (int(mask.sum()) * GRADIENT_WORDS,)
+    if words.shape != expected:
+        raise ValueError(f"words must be of shape {expected}, not {words.shape}")
+    gradients = np.zeros((len(mask), GRADIENT_WORDS))
+    gradients[mask] = words.view(np.float32).reshape(-1, GRADIENT_WORDS)
+    return gradients[:, 0], gradients[:, 1]
+
+
+def _as_mask(mask, channels):
+    mask = np.asarray(mask)
+    if mask.dtype != bool or mask.shape != (channels,):
+        raise ValueError(f"mask must be an array of bool of shape {(channels,)}, not {mask.dtype} {mask.shape}")
+    return mask
 
 
 def pack_beats(codes, width):
@@ -184,32 +258,43 @@ def unpack_beats(data, lanes, width, signed=False):
 
 
 def pack_x(config, codes):
-    """``s_axis_tdata`` of a tile: codes (n, channels), the lanes beyond 0."""
+    """``s_axis_tdata`` of a tile of x or dy: codes (n, channels), the lanes beyond 0."""
     codes = np.asarray(codes)
     return pack_beats(np.pad(codes, ((0, 0), (0, config.lanes - codes.shape[1]))), config.x_format.width)
 
 
 def pack_y(config, encoded):
-    """``m_axis_tdata`` and ``m_axis_tuser`` of a tile; tuser is None with float storage.
+    """TDATA and TUSER of a tile of y or dx; TUSER is None with float storage.
 
     Parameters
     ----------
     config : Config
     encoded : Encoded
-        Of one tile: at most ``config.lanes`` channels.
+        Of one tile: at most ``config.lanes`` channels, in the order of the stream.
     """
     elements = np.pad(encoded.elements, ((0, 0), (0, config.lanes - encoded.elements.shape[1])))
     tdata = pack_beats(elements, config.element_width)
     if encoded.exponents is None:
         return tdata, None
-    return tdata, pack_beats(encoded.exponents, config.storage.exponent_width)
+    return tdata, pack_beats(encoded.exponents, encoded.format.exponent_width)
 
 
-def unpack_y(config, tdata, tuser=None):
-    """The :class:`.Encoded` of a full tile from its bytes; the opposite of :func:`pack_y`."""
-    signed = config.is_block and config.storage.signed
-    elements = unpack_beats(tdata, config.lanes, config.element_width, signed).astype(element_dtype(config.storage))
+def unpack_y(config, tdata, tuser=None, fmt=None):
+    """The :class:`.Encoded` of a full tile from its bytes; the opposite of :func:`pack_y`.
+
+    Parameters
+    ----------
+    config : Config
+    tdata, tuser : arrays of uint8, (n, bytes)
+    fmt : FloatFormat or BlockFormat
+        ``config.storage`` (the default), or ``config.gradient_storage`` for dx.
+    """
+    fmt = config.storage if fmt is None else fmt
+    if fmt not in (config.storage, config.gradient_storage):
+        raise ValueError(f"fmt must be a storage format of the configuration, not {fmt}")
+    signed = config.is_block and fmt.signed
+    elements = unpack_beats(tdata, config.lanes, config.element_width, signed).astype(element_dtype(fmt))
     if not config.is_block:
-        return Encoded(config.storage, elements)
-    exponents = unpack_beats(tuser, config.n_groups, config.storage.exponent_width)
-    return Encoded(config.storage, elements, exponents.astype(code_dtype(8)))
+        return Encoded(fmt, elements)
+    exponents = unpack_beats(tuser, config.n_groups, fmt.exponent_width)
+    return Encoded(fmt, elements, exponents.astype(code_dtype(8)))

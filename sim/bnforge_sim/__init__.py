@@ -2,7 +2,7 @@
 
 from .files import Outcome, Rule, Segment, Stall, Stalls, State
 from .simulator import Comparison, SimulationError, Simulator, compare, simulate
-from .tiles import Tile, header_words, segment
+from .tiles import BackwardTile, Tile, header_words, segment
 
-__all__ = ["Comparison", "Outcome", "Rule", "Segment", "SimulationError", "Simulator", "Stall", "Stalls", "State",
-           "Tile", "compare", "header_words", "segment", "simulate"]
+__all__ = ["BackwardTile", "Comparison", "Outcome", "Rule", "Segment", "SimulationError", "Simulator", "Stall",
+           "Stalls", "State", "Tile", "compare", "header_words", "segment", "simulate"]

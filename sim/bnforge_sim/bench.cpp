@@ -23,7 +23,8 @@
 
 namespace {
 
-enum Port { HDR, DATA, OUT, REC, N_PORTS };
+enum Port { HDR, DATA, Y, OUT, REC, N_PORTS };
+constexpr int kSources = OUT;
 enum State : uint32_t { FINISHED = 0, STOPPED = 1, IDLE = 2, VIOLATION = 3 };
 enum Rule : uint32_t { NONE = 0, VALID_DROPPED = 1, PAYLOAD_CHANGED = 2, VALID_IN_RESET = 3, VALID_WAITS = 4 };
 
@@ -175,7 +176,13 @@ struct Sink {
     }
 };
 
-void put(const PortData& port, const uint8_t* bytes) { std::memcpy(port.data, bytes, (port.bits + 7) / 8); }
+size_t bytes_of(const PortData& port) { return (port.bits + 7) / 8; }
+
+size_t item_bytes(const Stream& stream) { return bytes_of(stream.tdata) + bytes_of(stream.tuser); }
+
+void put(const PortData& port, const uint8_t* bytes) {
+    if (port.bits) std::memcpy(port.data, bytes, bytes_of(port));
+}
 
 // Verilator wants the bits above a port's width to be zero.
 void scramble(const PortData& port, Random& random) {
@@ -197,34 +204,38 @@ private:
         core_->eval();
         core_->advance();
     }
-    void drive(Source& header, Source& data, Random& random);
+    void drive(Random& random);
     void sample(Sink& out, Sink& rec);
-    bool reset(Random& random, Source& header, Source& data);
+    bool reset(Random& random);
 
     std::unique_ptr<Core> core_;
     const Ports& port_;
+    const Stream* const input_[kSources] = {&port_.header, &port_.data, &port_.y};
+    Source source_[kSources];
 };
 
 void drive_stream(const Stream& stream, const Source& source, Random& random) {
+    if (!stream.valid) return;
     *stream.valid = source.valid;
     if (source.valid) {
         put(stream.tdata, source.item());
+        put(stream.tuser, source.item() + bytes_of(stream.tdata));
         *stream.last = source.last[source.next];
     } else {
         scramble(stream.tdata, random);
+        scramble(stream.tuser, random);
         *stream.last = random.next() & 1;
     }
 }
 
-void Bench::drive(Source& header, Source& data, Random& random) {
-    drive_stream(port_.header, header, random);
-    drive_stream(port_.data, data, random);
+void Bench::drive(Random& random) {
+    for (int port = 0; port < kSources; ++port) drive_stream(*input_[port], source_[port], random);
 }
 
 void sample_stream(const Stream& stream, Sink& sink) {
     uint8_t* to = sink.now.data();
     for (const PortData* port : {&stream.tdata, &stream.tuser}) {
-        const size_t count = (port->bits + 7) / 8;
+        const size_t count = bytes_of(*port);
         if (count) std::memcpy(to, port->data, count);
         to += count;
     }
@@ -236,17 +247,15 @@ void Bench::sample(Sink& out, Sink& rec) {
     sample_stream(port_.record, rec);
 }
 
-size_t item_bytes(const Stream& stream) { return (stream.tdata.bits + 7) / 8 + (stream.tuser.bits + 7) / 8; }
-
 // Four cycles of reset with garbage on the payloads; whether both output TVALIDs are low after the first.
-bool Bench::reset(Random& random, Source& header, Source& data) {
+bool Bench::reset(Random& random) {
     bool low = true;
     for (int cycle = 0; cycle < 4; ++cycle) {
         *port_.aresetn = 0;
         *port_.status_clear = 0;
         *port_.output.ready = random.next() & 1;
         *port_.record.ready = random.next() & 1;
-        drive(header, data, random);
+        drive(random);
         half(false);
         if (cycle && (*port_.output.valid || *port_.record.valid)) low = false;
         half(true);
@@ -256,13 +265,18 @@ bool Bench::reset(Random& random, Source& header, Source& data) {
 }
 
 void Bench::segment(Reader& in, Writer& file) {
-    const uint32_t seed = in.word(), n_header = in.word(), n_data = in.word(), n_out = in.word(), n_rec = in.word();
+    const uint32_t seed = in.word();
+    uint32_t count[N_PORTS];
+    for (auto& items : count) items = in.word();
+    const uint32_t n_out = count[OUT], n_rec = count[REC];
     const uint32_t stop_cycle = in.word(), drain = in.word(), idle_limit = in.word();
     Stalls stalls[N_PORTS];
     for (auto& port : stalls) port.read(in);
-    Source header, data;
-    header.read(in, n_header, item_bytes(port_.header));
-    data.read(in, n_data, item_bytes(port_.data));
+    for (int index = 0; index < kSources; ++index) {
+        if (count[index] && !input_[index]->valid) fail("the core has no stream for some of the stimulus");
+        source_[index] = Source();
+        source_[index].read(in, count[index], item_bytes(*input_[index]));
+    }
     Sink out(item_bytes(port_.output) + 1), rec(item_bytes(port_.record) + 1);
     out.payload.reserve(n_out * out.now.size());
     rec.payload.reserve(n_rec * rec.now.size());
@@ -272,14 +286,13 @@ void Bench::segment(Reader& in, Writer& file) {
     State state = STOPPED;
     Rule rule = NONE;
     uint32_t port = OUT, cycle = 0, idle = 0, drained = 0, status = 0;
-    if (!reset(random, header, data)) {
+    if (!reset(random)) {
         state = VIOLATION;
         rule = VALID_IN_RESET;
     }
     for (; state != VIOLATION && (!stop_cycle || cycle < stop_cycle); ++cycle) {
-        header.step(stalls[HDR], random);
-        data.step(stalls[DATA], random);
-        drive(header, data, random);
+        for (int index = 0; index < kSources; ++index) source_[index].step(stalls[index], random);
+        drive(random);
         const bool out_wish = !stalls[OUT].stalled(random), rec_wish = !stalls[REC].stalled(random);
         *port_.output.ready = out_wish && !stalls[OUT].after_valid;
         *port_.record.ready = rec_wish && !stalls[REC].after_valid;
@@ -313,20 +326,22 @@ void Bench::segment(Reader& in, Writer& file) {
             status_log.push_back(status);
         }
         ++idle;
-        if (header.valid && *port_.header.ready) {
-            header.taken(cycle);
-            idle = 0;
-        }
-        if (data.valid && *port_.data.ready) {
-            data.taken(cycle);
-            idle = 0;
+        bool sent = true;
+        for (int index = 0; index < kSources; ++index) {
+            Source& source = source_[index];
+            if (source.valid && *input_[index]->ready) {
+                source.taken(cycle);
+                idle = 0;
+            }
+            if (source.waiting()) idle = 0;
+            sent = sent && source.done();
         }
         const size_t before = out.cycles.size() + rec.cycles.size();
         out.settle(*port_.output.valid, *port_.output.ready, cycle);
         rec.settle(*port_.record.valid, *port_.record.ready, cycle);
-        if (out.cycles.size() + rec.cycles.size() != before || header.waiting() || data.waiting()) idle = 0;
+        if (out.cycles.size() + rec.cycles.size() != before) idle = 0;
         half(true);
-        const bool complete = header.done() && data.done() && out.cycles.size() >= n_out && rec.cycles.size() >= n_rec;
+        const bool complete = sent && out.cycles.size() >= n_out && rec.cycles.size() >= n_rec;
         if (state != VIOLATION && !stop_cycle && complete && ++drained > drain) {
             state = FINISHED;
             break;
@@ -337,8 +352,8 @@ void Bench::segment(Reader& in, Writer& file) {
         }
     }
     // One pulse of status_clear, with nothing offered and nothing taken.
-    header.valid = data.valid = false;
-    drive(header, data, random);
+    for (auto& source : source_) source.valid = false;
+    drive(random);
     *port_.output.ready = *port_.record.ready = 0;
     *port_.status_clear = 1;
     half(false);
@@ -349,15 +364,13 @@ void Bench::segment(Reader& in, Writer& file) {
     half(true);
 
     file.word(kMagic);
-    for (uint32_t value : {static_cast<uint32_t>(state), static_cast<uint32_t>(rule), port, cycle, status, cleared,
-                           static_cast<uint32_t>(header.cycles.size()), static_cast<uint32_t>(data.cycles.size()),
-                           static_cast<uint32_t>(out.cycles.size()), static_cast<uint32_t>(rec.cycles.size()),
-                           static_cast<uint32_t>(status_log.size() / 2)})
+    for (uint32_t value : {static_cast<uint32_t>(state), static_cast<uint32_t>(rule), port, cycle, status, cleared})
         file.word(value);
-    file.array(header.cycles);
-    file.array(data.cycles);
-    file.array(out.cycles);
-    file.array(rec.cycles);
+    const std::vector<uint32_t>* const transfers[N_PORTS] = {
+        &source_[HDR].cycles, &source_[DATA].cycles, &source_[Y].cycles, &out.cycles, &rec.cycles};
+    for (const auto* cycles : transfers) file.word(static_cast<uint32_t>(cycles->size()));
+    file.word(static_cast<uint32_t>(status_log.size() / 2));
+    for (const auto* cycles : transfers) file.array(*cycles);
     file.array(status_log);
     file.array(out.payload);
     file.array(rec.payload);

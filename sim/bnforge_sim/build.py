@@ -144,7 +144,8 @@ def _compile_core(folder, config, verilog, waves, runtime):
     user = config.n_groups * config.storage.exponent_width if config.is_block else 0
     widths = {"X": _padded(config.lanes * config.x_format.width), "Y": _padded(config.lanes * config.element_width),
               "USER": user}
-    defines = [*_defines(waves), *(f"-D{name}_BITS={bits}" for name, bits in widths.items())]
+    defines = [*_defines(waves), *(f"-D{name}_BITS={bits}" for name, bits in widths.items()),
+               f"-DHAS_Y={int(config.has_backward)}"]
     _compile(folder, [(folder / "fast.cpp", "fast.o", FAST, defines), (folder / "slow.cpp", "slow.o", SLOW, defines)],
              [SOURCES, generated, verilator_root() / "include"])
     objects = [str(path) for where in (folder, runtime) for path in sorted(where.glob("*.o"))]

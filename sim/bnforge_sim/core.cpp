@@ -1,5 +1,6 @@
 // Makes a Verilator model of a core into what core.h describes. X_BITS, Y_BITS and USER_BITS are the widths of
-// s_axis_tdata, m_axis_tdata and m_axis_tuser (0: no such port).
+// s_axis_tdata, m_axis_tdata and m_axis_tuser (0: no such port); HAS_Y says whether there is an s_axis_y, of the widths
+// of m_axis.
 
 #include "core.h"
 
@@ -37,11 +38,19 @@ public:
                   {{&top_->s_axis_hdr_tdata, 32}, {}, &top_->s_axis_hdr_tvalid, &top_->s_axis_hdr_tready,
                    &top_->s_axis_hdr_tlast},
                   {{&top_->s_axis_tdata, X_BITS}, {}, &top_->s_axis_tvalid, &top_->s_axis_tready, &top_->s_axis_tlast},
+                  {},
                   {{&top_->m_axis_tdata, Y_BITS}, {}, &top_->m_axis_tvalid, &top_->m_axis_tready, &top_->m_axis_tlast},
                   {{&top_->m_axis_rec_tdata, 32}, {}, &top_->m_axis_rec_tvalid, &top_->m_axis_rec_tready,
                    &top_->m_axis_rec_tlast}};
 #if USER_BITS
         ports_.output.tuser = {&top_->m_axis_tuser, USER_BITS};
+#endif
+#if HAS_Y
+        ports_.y = {{&top_->s_axis_y_tdata, Y_BITS}, {}, &top_->s_axis_y_tvalid, &top_->s_axis_y_tready,
+                    &top_->s_axis_y_tlast};
+#if USER_BITS
+        ports_.y.tuser = {&top_->s_axis_y_tuser, USER_BITS};
+#endif
 #endif
     }
     ~VerilatedCore() override {

@@ -9,14 +9,15 @@ struct PortData {
     uint32_t bits = 0;
 };
 
+// All null where the core has no such stream.
 struct Stream {
     PortData tdata, tuser;
-    uint8_t *valid, *ready, *last;
+    uint8_t *valid = nullptr, *ready = nullptr, *last = nullptr;
 };
 
 struct Ports {
     uint8_t *aclk, *aresetn, *status, *status_clear;
-    Stream header, data, output, record;
+    Stream header, data, y, output, record;
 };
 
 class Core {

@@ -1,21 +1,23 @@
 """Real input: activations of a convolution over the digits images that scikit-learn bundles.
 
 1797 images of 8×8 pixels, 0 … 16 (Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI). The 3×3
-filters are outer products of six one-dimensional kernels: smoothing, gradients and second differences.
+filters are outer products of six one-dimensional kernels: smoothing, gradients and second differences. Their
+gradient is that of a linear classifier of the normalised maps, at random weights.
 """
 
 import numpy as np
 
 from bnforge.config import Activation
 from bnforge.formats import require_int
-from bnforge_model import default_c, default_eps
+from bnforge_model import default_c, default_eps, forward_codes
 from bnforge_model.constants import fp32_code
 from bnforge_model.floats import to_codes
 
+from .figures import backward_of
 from .grid import grid_order
 from .tiles import Tile
 
-__all__ = ["FILTERS", "convolve", "digits_activations", "digits_tile"]
+__all__ = ["FILTERS", "convolve", "digits_activations", "digits_tile", "digits_backward_tile"]
 
 _KERNELS = np.array([[1, 2, 1], [1, 0, -1], [1, -2, 1], [0, 1, 0], [1, 1, 0], [0, 1, -1]]) / 4
 _ORDER = sorted(((row, column) for row in range(6) for column in range(6)), key=lambda pair: (max(pair), pair))
@@ -70,3 +72,32 @@ def digits_tile(config, n_images=128, activation=Activation.RELU):
     c = default_c(config, len(codes), sample_len)
     return Tile(codes, fp32_code(np.ones(config.lanes)), fp32_code(np.zeros(config.lanes)), int(fp32_code(c)),
                 int(fp32_code(default_eps(c))), sample_len, activation)
+
+
+def digits_backward_tile(config, tile, seed=0):
+    """The backward tile of :func:`digits_tile`: dy is the gradient of a classifier's loss.
+
+    The classifier is linear, with normally distributed weights: logits = W·y over the 64·lanes values of y of an image.
+    dy = (softmax(logits) - one-hot label) · W, of the sum of the images' cross entropies.
+
+    Parameters
+    ----------
+    config : bnforge.config.Config
+    tile : Tile
+        From :func:`digits_tile`.
+    seed : int
+        Of the weights.
+    """
+    from sklearn.datasets import load_digits
+    n_images = len(tile.x) // 64
+    digits = load_digits()
+    order, _ = grid_order(n_images, 8, 8, config.sample_depth)
+    y = np.empty(tile.x.shape)
+    y[order] = forward_codes(config, tile.x, np.ones(config.lanes), np.zeros(config.lanes), activation=tile.activation,
+                             sample_len=tile.sample_len).y
+    features = y.reshape(n_images, -1)
+    weights = np.random.default_rng(seed).standard_normal((features.shape[1], 10)) / np.sqrt(features.shape[1])
+    exponentials = np.exp(features @ weights)
+    error = exponentials / exponentials.sum(axis=1, keepdims=True) - np.eye(10)[digits.target[:n_images]]
+    dy = (error @ weights.T).reshape(tile.x.shape)[order]
+    return backward_of(config, tile, to_codes(config.x_format, dy).astype(np.uint32))

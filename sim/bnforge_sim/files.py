@@ -1,11 +1,12 @@
 """What goes into the bench and what comes out: segments of tiles, and their binary files.
 
 A file is a sequence of little-endian 32-bit words and byte arrays. Stimulus: magic, seed, number of segments; per
-segment seed, number of header words, of beats, of expected output beats, of expected record words, stop cycle (0:
-none), drain, idle limit; per port (header, data, output, record) the stall probability · 2^32, the longest stall, 1
-for ready after valid; header words, their TLAST bytes, their waits; beats, TLAST bytes, waits. Result, per segment:
-magic, state, rule, port, cycles, status, status after a clear, items taken on each port, status changes; the cycle
-of each transfer on each port; (cycle, status) pairs; output beats (data, user, last), record words (word, last).
+segment seed, number of header words, of beats, of beats of y, of expected output beats, of expected record words, stop
+cycle (0: none), drain, idle limit; per port (header, data, y, output, record) the stall probability · 2^32, the longest
+stall, 1 for ready after valid; header words, their TLAST bytes, their waits; beats, TLAST bytes, waits; beats of y
+(data, user), TLAST bytes, waits. Result, per segment: magic, state, rule, port, cycles, status, status after a clear,
+items taken on each port, status changes; the cycle of each transfer on each port; (cycle, status) pairs; output beats
+(data, user, last), record words (word, last).
 """
 
 import enum
@@ -18,6 +19,8 @@ from bnforge_model.words import pack_beats, unpack_beats
 __all__ = ["Stall", "Stalls", "Segment", "State", "Rule", "Outcome", "write_stimulus", "read_outcomes"]
 
 MAGIC = 0x31464E42
+PORTS = ("header", "data", "y", "output", "record")
+"""The streams, in the order of the files."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,11 @@ class Stall:
 
 @dataclass(frozen=True)
 class Stalls:
-    """The stalls of the four streams."""
+    """The stalls of the streams."""
 
     header: Stall = Stall()
     data: Stall = Stall()
+    y: Stall = Stall()
     output: Stall = Stall()
     record: Stall = Stall()
 
@@ -58,14 +62,19 @@ class Segment:
     header : uint32 array, shape (words,)
     header_last : bool array, shape (words,)
     beats : uint32 array, shape (beats, lanes)
-        Codes of x.
+        Codes of x, or of dy in backward tiles.
     last : bool array, shape (beats,)
     n_out, n_rec : int
         Output beats and record words after which the segment is complete.
     stalls : Stalls
     seed : int
         Of the stalls and of the garbage on idle inputs.
-    header_wait, wait : uint32 arrays
+    y : uint32 array, shape (y beats, lanes), optional
+        Stored elements on ``s_axis_y``, as on ``m_axis``: the beats of all backward tiles.
+    y_exponents : uint32 array, shape (y beats, n_groups), optional
+        Only with block storage.
+    y_last : bool array, shape (y beats,), optional
+    header_wait, wait, y_wait : uint32 arrays
         Idle cycles before each header word and each beat, counted from when the previous one was taken. Default: none.
     stop_cycle : int or None
         Stop there, whatever has come.
@@ -83,8 +92,12 @@ class Segment:
     n_rec: int
     stalls: Stalls = Stalls()
     seed: int = 0
+    y: np.ndarray | None = None
+    y_exponents: np.ndarray | None = None
+    y_last: np.ndarray | None = None
     header_wait: np.ndarray | None = None
     wait: np.ndarray | None = None
+    y_wait: np.ndarray | None = None
     stop_cycle: int | None = None
     drain: int = 40
     idle_limit: int = 20000
@@ -125,7 +138,7 @@ class Outcome:
         The status flags at the end, and after one pulse of ``status_clear``.
     status_log : int array, shape (changes, 2)
         Cycle and new value of each change.
-    header_cycles, data_cycles, output_cycles, record_cycles : int arrays
+    header_cycles, data_cycles, y_cycles, output_cycles, record_cycles : int arrays
         Cycle of each transfer.
     elements : uint32 array, shape (beats, lanes)
     exponents : uint32 array, shape (beats, n_groups), or None for float storage
@@ -143,6 +156,7 @@ class Outcome:
     status_log: np.ndarray = field(repr=False)
     header_cycles: np.ndarray = field(repr=False)
     data_cycles: np.ndarray = field(repr=False)
+    y_cycles: np.ndarray = field(repr=False)
     output_cycles: np.ndarray = field(repr=False)
     record_cycles: np.ndarray = field(repr=False)
     elements: np.ndarray = field(repr=False)
@@ -159,13 +173,17 @@ def write_stimulus(file, config, segments, seed=0):
 
     words(MAGIC, seed & 0xFFFFFFFF, len(segments))
     for item in segments:
-        words(item.seed & 0xFFFFFFFF, len(item.header), len(item.beats), item.n_out, item.n_rec, item.stop_cycle or 0,
-              item.drain, item.idle_limit)
-        for stall in (item.stalls.header, item.stalls.data, item.stalls.output, item.stalls.record):
+        rng = np.random.default_rng(item.seed)
+        y, y_last = _y_beats(config, item, rng)
+        words(item.seed & 0xFFFFFFFF, len(item.header), len(item.beats), len(y), item.n_out, item.n_rec,
+              item.stop_cycle or 0, item.drain, item.idle_limit)
+        for port in PORTS:
+            stall = getattr(item.stalls, port)
             words(int(stall.probability * 2**32), stall.longest, stall.after_valid)
         for payload, last, wait in (
             (np.asarray(item.header, dtype="<u4"), item.header_last, item.header_wait),
-            (pack_beats(item.beats, config.x_format.width), item.last, item.wait),
+            (_padded_beats(item.beats, config.x_format.width, rng), item.last, item.wait),
+            (y, y_last, item.y_wait),
         ):
             lengths = len(payload), len(last), len(payload if wait is None else wait)
             if len(set(lengths)) > 1:
@@ -173,6 +191,27 @@ def write_stimulus(file, config, segments, seed=0):
             file.write(payload.tobytes())
             file.write(np.asarray(last, dtype=np.uint8).tobytes())
             file.write(np.zeros(len(payload), "<u4").tobytes() if wait is None else np.asarray(wait, "<u4").tobytes())
+
+
+def _padded_beats(codes, width, rng):
+    """Beats as bytes, with garbage in the pad bits: these are not read."""
+    beats = pack_beats(codes, width)
+    used = codes.shape[1] * width % 8
+    if used:
+        beats[:, -1] |= rng.integers(1 << (8 - used), size=len(beats), dtype=np.uint8) << np.uint8(used)
+    return beats
+
+
+def _y_beats(config, item, rng):
+    """The beats of y of a segment as bytes, TDATA and TUSER side by side, and their TLAST bits."""
+    if item.y is None or not len(item.y):
+        return np.zeros((0, 0), dtype=np.uint8), np.zeros(0, dtype=bool)
+    if not config.has_backward:
+        raise ValueError(f"y must be empty in a core without a backward pass, not {len(item.y)} beats")
+    parts = [_padded_beats(item.y, config.element_width, rng)]
+    if config.is_block:
+        parts.append(pack_beats(item.y_exponents, config.storage.exponent_width))
+    return np.concatenate(parts, axis=1), item.y_last
 
 
 def read_outcomes(file, config):
@@ -189,21 +228,19 @@ def read_outcomes(file, config):
         return values.reshape(count, columns) if columns else values
 
     while position < len(data):
-        (magic, state, rule, port, cycles, status, cleared, *counts, n_changes) = take("<u4", 12).tolist()
+        (magic, state, rule, port, cycles, status, cleared, *counts, n_changes) = take("<u4", 13).tolist()
         if magic != MAGIC:
             raise ValueError("result must be a file written by the bench")
-        header_cycles, data_cycles, output_cycles, record_cycles = (take("<u4", count).astype(np.int64)
-                                                                    for count in counts)
+        transfers = [take("<u4", count).astype(np.int64) for count in counts]
         status_log = take("<u4", n_changes, 2).astype(np.int64)
-        beats = take(np.uint8, counts[2], out_bytes + user_bytes + 1)
-        words = take(np.uint8, counts[3], 5)
+        beats = take(np.uint8, counts[PORTS.index("output")], out_bytes + user_bytes + 1)
+        words = take(np.uint8, counts[PORTS.index("record")], 5)
         exponents = None
         if user_bytes:
             user = beats[:, out_bytes:out_bytes + user_bytes]
             exponents = unpack_beats(user, config.n_groups, config.storage.exponent_width)
         outcomes.append(Outcome(
-            State(state), Rule(rule), ("header", "data", "output", "record")[port], cycles, status, cleared, status_log,
-            header_cycles, data_cycles, output_cycles, record_cycles,
+            State(state), Rule(rule), PORTS[port], cycles, status, cleared, status_log, *transfers,
             unpack_beats(beats[:, :out_bytes], config.lanes, config.element_width), exponents,
             beats[:, -1].astype(bool), np.ascontiguousarray(words[:, :4]).view("<u4").reshape(-1),
             words[:, 4].astype(bool)))

@@ -4,33 +4,39 @@ import math
 
 import numpy as np
 
-from bnforge.config import HEADER_FIXED_WORDS, Activation
+from bnforge.config import HEADER_FIXED_WORDS, SUM_BLOCK, Activation
+from bnforge.totals import TotalsUnit
 from bnforge_model import default_c, default_eps
 from bnforge_model.constants import fp32_code
 from bnforge_model.floats import to_codes
 
+from .expect import expect
 from .files import Stall, Stalls
-from .tiles import Tile, segment
+from .odd import RECORDS, STORED, odd_records, odd_y
+from .tiles import BackwardTile, Tile, header_words, segment
 
-__all__ = ["SHAPES", "STALLS", "INPUTS", "axes", "random_tiles", "random_segment"]
+__all__ = ["SHAPES", "STALLS", "INPUTS", "DIRECTIONS", "axes", "random_tiles", "random_segment"]
 
 _LIGHT, _HEAVY = Stall(0.06, 3), Stall(0.3, 8)
 STALLS = {
     "none": Stalls(),
-    "light": Stalls(_LIGHT, _LIGHT, _LIGHT, _LIGHT),
-    "heavy": Stalls(_HEAVY, _HEAVY, _HEAVY, _HEAVY),
+    "light": Stalls(_LIGHT, _LIGHT, _LIGHT, _LIGHT, _LIGHT),
+    "heavy": Stalls(_HEAVY, _HEAVY, _HEAVY, _HEAVY, _HEAVY),
     "starved": Stalls(data=Stall(0.5, 10)),
     "output blocked": Stalls(output=Stall(0.02, 600)),
     "records blocked": Stalls(record=Stall(0.02, 600)),
-    "ready after valid": Stalls(_LIGHT, _LIGHT, Stall(0.2, 4, after_valid=True), Stall(0.2, 4, after_valid=True)),
+    "ready after valid": Stalls(_LIGHT, _LIGHT, _LIGHT, Stall(0.2, 4, after_valid=True),
+                                Stall(0.2, 4, after_valid=True)),
     "header late": Stalls(output=_LIGHT),
     "gamma late": Stalls(data=_LIGHT),
     "header slow": Stalls(header=Stall(0.5, 40), record=_LIGHT),
 }
-"""Stall patterns; "header late" and "gamma late" also delay whole headers, or their gamma and beta."""
+"""Stall patterns; "header late" and "gamma late" also delay whole headers, or their gamma and beta or records."""
+Y_STALLS = {"y starved": Stalls(y=Stall(0.5, 10)), "y late": Stalls(data=_LIGHT, output=_LIGHT)}
+"""Further ones where there is a backward pass; "y late" also delays the first y of every tile."""
 
 SHAPES = ("n = 1", "n = 2", "n = S - 1", "n = S", "n = S + 1", "n to 4S", "mixed n", "sample multiple of L",
-          "sample not multiple of L", "sample below L", "sample of 1")
+          "sample not multiple of L", "sample below L", "sample of 1", "blocks of sums")
 INPUTS = ("normal", "large mean", "constant", "outlier", "subnormal", "huge", "any finite", "few values", "nonfinite",
           "any code", "by lane")
 _PLAIN_INPUTS = INPUTS[:-1]
@@ -38,25 +44,35 @@ GAMMAS = ("positive", "signed", "zeros", "any code")
 SCALES = ("default", "eps 0", "eps large", "c 1", "any")
 FROZEN = ("no", "some", "all")
 MASKS = ("full", "partial", "one lane")
+DIRECTIONS = ("alternating", "in sequence", "random")
+"""How the directions follow each other in a core that has both; every case has tiles of both."""
+GRADIENTS = ("normal", "large mean", "sparse", "constant", "cancelling", "subnormal", "huge", "any finite", "nonfinite",
+             "any code", "by lane")
+_PLAIN_GRADIENTS = GRADIENTS[:-1]
 
 
 def axes(config):
     """The axes of the covering array for a configuration: dict of name to values."""
     unsigned = config.is_block and not config.storage.signed
-    return {
+    space = {
         "activation": [act for act in Activation if not (unsigned and act is Activation.IDENTITY)],
         "shape": SHAPES,
-        "stalls": tuple(STALLS),
+        "stalls": (*STALLS, *Y_STALLS) if config.has_backward else tuple(STALLS),
         "inputs": INPUTS,
         "gamma": GAMMAS,
         "scale": SCALES,
         "frozen": FROZEN,
         "mask": MASKS if config.lanes > 1 else MASKS[:1],
     }
+    if config.has_backward:
+        space |= {"gradient": GRADIENTS, "stored": STORED, "records": RECORDS}
+        if config.has_forward:
+            space["direction"] = DIRECTIONS
+    return space
 
 
 def _float_codes(fmt, kind, n, lanes, rng):
-    """x codes of one input class: uint32 array, shape (n, lanes)."""
+    """Codes of one input class: uint32 array, shape (n, lanes)."""
     shape = (n, lanes)
     sign = rng.integers(2, size=shape, dtype=np.uint32) << (fmt.width - 1)
     fraction = rng.integers(1 << fmt.fraction_width, size=shape, dtype=np.uint32)
@@ -75,6 +91,11 @@ def _float_codes(fmt, kind, n, lanes, rng):
         value += rng.choice([-1, 1], lanes) * 2.0 ** rng.uniform(4, 8, lanes)
     elif kind == "constant":
         value = np.broadcast_to(np.round(rng.standard_normal(lanes) * rng.integers(2, size=lanes), 3), shape)
+    elif kind == "sparse":
+        value *= rng.random(shape) < 0.1
+    elif kind == "cancelling":
+        value *= 2.0 ** rng.uniform(-8, 8, shape)
+        value[n - n // 2:] = -rng.permutation(value[:n // 2])
     elif kind == "outlier":
         value[rng.integers(n, size=lanes), np.arange(lanes)] *= 1000
     elif kind == "few values":
@@ -90,16 +111,18 @@ def _float_codes(fmt, kind, n, lanes, rng):
     return codes
 
 
-def _x_codes(fmt, kind, n, lanes, rng):
+def _beats(fmt, kind, plain, n, lanes, rng):
     if kind != "by lane":
         return _float_codes(fmt, kind, n, lanes, rng)
-    return np.concatenate([_float_codes(fmt, rng.choice(_PLAIN_INPUTS), n, 1, rng) for _ in range(lanes)], axis=1)
+    return np.concatenate([_float_codes(fmt, rng.choice(plain), n, 1, rng) for _ in range(lanes)], axis=1)
 
 
 def _lengths(config, shape, rng):
-    """(n, sample_len) of the tiles of one case: more of the longer ones where S is small."""
-    repeat = 1 if shape in ("n = 1", "n = 2", "sample of 1") else max(1, 512 // config.sample_depth)
-    return [tile for _ in range(repeat) for tile in _few_lengths(config, shape, rng)]
+    """(n, sample_len) of the tiles of one case: more of the longer ones where S is small, each direction once."""
+    repeat = 1 if shape in ("n = 1", "n = 2", "sample of 1", "blocks of sums") else max(1, 256 // config.sample_depth)
+    lengths = [tile for _ in range(repeat) for tile in _few_lengths(config, shape, rng)]
+    both = config.has_forward and config.has_backward
+    return lengths * 2 if both and len(lengths) < 3 else lengths
 
 
 def _few_lengths(config, shape, rng):
@@ -133,6 +156,11 @@ def _few_lengths(config, shape, rng):
             return [short(int(rng.integers(1, chunk))) for _ in range(5)]
         case "sample of 1":
             return [short(1) for _ in range(5)]
+        case "blocks of sums":
+            # Whole blocks, and a last one about as long as it takes to read the sums of the one before.
+            read = TotalsUnit.busy(config)
+            return [(SUM_BLOCK * int(rng.integers(1, 4)) + last + int(rng.integers(-1, 2)), depth)
+                    for last in (0, 1, read, int(rng.integers(SUM_BLOCK)))]
     raise ValueError(f"shape must be one of {', '.join(SHAPES)}, not {shape!r}")
 
 
@@ -177,6 +205,33 @@ def _mask(kind, lanes, rng):
     return (1 << lanes) - 1
 
 
+def _directions(config, kind, count, rng):
+    """Whether each tile is a backward one."""
+    if not (config.has_forward and config.has_backward):
+        return [config.has_backward] * count
+    first = bool(rng.integers(2))
+    match kind:
+        case "alternating":
+            return [first ^ bool(index % 2) for index in range(count)]
+        case "in sequence":
+            return [first ^ (index >= count // 2) for index in range(count)]
+        case "random":
+            chosen = [first, not first, *rng.integers(2, size=count - 2)]
+            return [bool(backward) for backward in rng.permutation(chosen)]
+    raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, not {kind!r}")
+
+
+def _backward_tile(config, case, tile, rng):
+    """The backward tile of a forward one."""
+    wanted = expect(config, tile)
+    elements, exponents = odd_y(config, case["stored"], wanted.elements, wanted.exponents, rng)
+    dy = _beats(config.x_format, case["gradient"], _PLAIN_GRADIENTS, *tile.x.shape, rng)
+    sample_len = int(rng.integers(1 << 16)) if tile.frozen else tile.sample_len
+    records = odd_records(config, case["records"], wanted.records, min(tile.sample_len, len(dy)), rng)
+    return BackwardTile(dy, elements, exponents, records, tile.c, tile.eps, sample_len, tile.activation, tile.frozen,
+                        tile.mask)
+
+
 def random_tiles(config, case, rng):
     """Tiles of one case.
 
@@ -189,25 +244,35 @@ def random_tiles(config, case, rng):
 
     Returns
     -------
-    list of Tile
+    list of Tile and BackwardTile
     """
     tiles = []
-    for n, sample_len in _lengths(config, case["shape"], rng):
+    lengths = _lengths(config, case["shape"], rng)
+    for (n, sample_len), backward in zip(lengths, _directions(config, case.get("direction"), len(lengths), rng)):
         gamma, beta = _affine(case["gamma"], config.lanes, rng)
         c, eps = _scale(case["scale"], config, n, sample_len, rng)
         frozen = case["frozen"] == "all" or case["frozen"] == "some" and bool(rng.integers(2))
-        tiles.append(Tile(_x_codes(config.x_format, case["inputs"], n, config.lanes, rng), gamma, beta,
-                          int(fp32_code(c)), int(fp32_code(eps)), sample_len, case["activation"], frozen,
-                          _mask(case["mask"], config.lanes, rng)))
+        x = _beats(config.x_format, case["inputs"], _PLAIN_INPUTS, n, config.lanes, rng)
+        tile = Tile(x, gamma, beta, int(fp32_code(c)), int(fp32_code(eps)), sample_len, case["activation"], frozen,
+                    _mask(case["mask"], config.lanes, rng))
+        tiles.append(_backward_tile(config, case, tile, rng) if backward else tile)
     return tiles
 
 
 def random_segment(config, case, rng):
     """Tiles of one case, and the segment that runs them with the stalls of the case."""
     tiles = random_tiles(config, case, rng)
-    wait = np.zeros((len(tiles), config.header_words), dtype=np.uint32)
-    if case["stalls"] == "header late":
-        wait[:, 0] = rng.integers(1, 2 * config.sample_depth, len(tiles))
-    elif case["stalls"] == "gamma late":
-        wait[:, HEADER_FIXED_WORDS] = rng.integers(1, 2 * config.sample_depth, len(tiles))
-    return tiles, segment(config, tiles, stalls=STALLS[case["stalls"]], seed=int(rng.integers(2**32)), header_wait=wait)
+    stalls = (STALLS | Y_STALLS)[case["stalls"]]
+    late = {"header late": 0, "gamma late": HEADER_FIXED_WORDS}.get(case["stalls"])
+    waits = []
+    for tile in tiles:
+        wait = np.zeros(len(header_words(config, tile)), dtype=np.uint32)
+        if late is not None:
+            wait[late] = rng.integers(1, 2 * config.sample_depth)
+        waits.append(wait)
+    stretch = segment(config, tiles, stalls=stalls, seed=int(rng.integers(2**32)), header_wait=waits)
+    if case["stalls"] == "y late":
+        stretch.y_wait = np.zeros(len(stretch.y), dtype=np.uint32)
+        first = np.concatenate([[0], np.flatnonzero(stretch.y_last)[:-1] + 1])
+        stretch.y_wait[first] = rng.integers(1, 2 * config.sample_depth, len(first))
+    return tiles, stretch

@@ -65,13 +65,17 @@ class Sink(_Port):
 
 
 async def watch_rules(dut, prefix, fields):
-    """Fails when TVALID falls or the payload changes before TREADY, or TVALID is high in reset."""
+    """Fails when TVALID falls or the payload changes before TREADY, TVALID is high in reset, or a payload has an X."""
     valid, ready = getattr(dut, f"{prefix}_tvalid"), getattr(dut, f"{prefix}_tready")
     payload = [getattr(dut, f"{prefix}_{field}") for field in fields]
     held, in_reset = None, 0
     while True:
         await ReadOnly()
-        now = tuple(int(field.value) for field in payload) if int(valid.value) else None
+        now = None
+        if int(valid.value):
+            unknown = {field._name: str(field.value) for field in payload if not field.value.is_resolvable}
+            assert not unknown, f"{prefix} has unknown bits: {unknown}"
+            now = tuple(int(field.value) for field in payload)
         in_reset = 0 if int(dut.aresetn.value) else in_reset + 1
         assert in_reset < 2 or now is None, f"{prefix}_tvalid is high in reset"
         if held is not None and in_reset < 2:

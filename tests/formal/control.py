@@ -1,22 +1,24 @@
-"""What the parts of the core rely on each other for: queues with room, snapshots left alone, schedules that fit.
+"""What the parts of the core rely on each other for: queues with room, tiles in step, operators asked once.
 
 Proved by induction, hence each specification states the whole reason, in terms of registers inside the parts. A
-*tile* goes through header, input stage, job queue, constant extraction and record unit. ``slot`` in the comments is
-one of the two header slots.
+*tile* goes through header, input stage, job queue, scalar unit, normaliser and record unit. Its *number* is counted
+modulo 4 by each of them. ``slot`` in the comments is one of the two header slots.
 """
 
 from functools import reduce
 from operator import add, or_
 
-from amaranth.hdl import Array, Mux, Signal, Value
-from bnforge.config import HEADER_FIXED_WORDS, TILES_IN_FLIGHT
-from bnforge.constants import Schedule
-from bnforge.divider import INTERVAL, Divider
+from amaranth.hdl import Array, Cat, Const, Mux, Signal, Value
+from amaranth.lib import data
+from bnforge.config import TILES_IN_FLIGHT
+from bnforge.divider import INTERVAL
+from bnforge.schedule import BackwardSchedule, ForwardSchedule, Schedule
+from bnforge.streams import is_backward, job_layout
 
 from .core import Core
 from .runner import check, opened
 
-__all__ = ["JobQueue", "TilesInFlight", "SumSnapshot", "RangeSnapshot", "RangeSums", "DividerUse", "ControlRules"]
+__all__ = ["JobQueue", "TilesInFlight", "DividerUse", "OperatorUse", "delayed", "count"]
 
 
 def delayed(m, value, n_cycles, *, name="delayed"):
@@ -34,62 +36,119 @@ def count(*conditions):
 
 
 class JobQueue(Core):
-    """The queue of tiles for the constant extraction, which cannot stall its writer, always has room.
+    """The queues of tiles for the scalar unit, which cannot stall their writer, always have room.
 
-    Reason: a header slot is taken by at most one tile, and every tile up to the end of its constant extraction has one.
+    Reason: a header slot is taken by at most one tile, and every tile up to the end of its run has one. What waits in
+    the queue of finished tiles is a backward tile of the queue of jobs, or the one whose scales are loaded.
     """
 
     def specify(self, m):
-        parts = self.parts
-        self.header, self.entry = (opened(parts[name]) for name in ("header", "input"))
-        self.constants = opened(parts.constants)
-        unit, entry = parts.constants, parts.input
+        self.header, self.entry, self.scalar = (opened(self.parts[name]) for name in ("header", "input", "scalar"))
+        self._runs(m)
+        self._entry(m)
+        self._queues(m)
+        self._slots(m)
+        self._in_step(m)
+        self.witness = [self.parts.jobs.level == self.parts.jobs.depth,
+                        *([self.parts.finishes.level != 0] if self.config.has_backward else [])]
 
-        # The run of the constant extraction.
-        self.running, self.loading = unit._running, unit._loading
-        loaded = self.constants["loaded"]
-        self.extracting = self.running | self.loading | unit.o_ready
-        self.time = time = unit._index * INTERVAL + unit._phase
-        last = Schedule.STORE_B + INTERVAL * (self.config.lanes - 1)
-        check(m, count(self.running, self.loading, unit.o_ready) <= 1, ~loaded | self.loading,
-              ~self.running | ((unit._phase < INTERVAL) & (time <= last)))
+    def _runs(self, m):
+        """What the scalar unit is doing: one thing, for the tile ``number``."""
+        unit, inside = self.parts.scalar, self.scalar
+        lanes = self.config.lanes
+        sequencer = unit.sequencer
+        running = {run.schedule: run.running for run in sequencer.runs}
+        self.forward, self.backward = (running.get(kind, Const(0)) for kind in (ForwardSchedule, BackwardSchedule))
+        self.loading, self.awaiting, self.number = inside["loading"], inside["awaiting"], inside["number"]
+        loading, awaiting, done = self.loading, self.awaiting, unit.o_done
+        self.extracting = self.forward | self.backward | loading | awaiting | done
+        self.time = sequencer.index * INTERVAL + sequencer.phase
+        check(m, count(self.forward, self.backward, loading | awaiting, done) <= 1,
+              ~unit.o_ready | Mux(unit.o_backward, awaiting & ~loading, done),
+              ~(self.backward | awaiting) | unit.o_backward,
+              ~self.forward | (~unit.o_backward & ~unit.o_frozen), ~loading | (awaiting == unit.o_backward),
+              ~loading | unit.o_backward | unit.o_frozen)
+        for schedule, on in running.items():
+            check(m, ~on | ((sequencer.phase < INTERVAL) & (self.time < schedule.run_cycles(lanes))))
+        index, loaded, lane = inside["load_index"], inside["loaded"], inside["loaded_lane"]
+        check(m, ~loaded | loading, ~loading | (index <= lanes), ~loading | (loaded == (index != 0)),
+              ~loaded | (lane == index - 1))
+        # The lanes can begin with the tile that is being served.
+        self.begun = unit.o_backward & ~unit.o_ready & (self.backward | (awaiting & ~loading) | done)
 
-        # The tile that is open at the input, before and after its job.
-        is_open, frozen, first, sampling = (self.entry[name] for name in (
-            "is_open", "frozen", "first", "sampling"))
-        waiting = Mux(frozen, first, sampling)
-        self.before_job, self.after_job = is_open & waiting, is_open & ~waiting
-        self.can_sample = is_open & sampling & ~frozen
-        check(m, is_open | first, is_open | sampling, ~first | sampling)
+    def _entry(self, m):
+        """The tile that is open at the input, before and after its job."""
+        config, entry = self.config, self.entry
+        self.is_open, self.first, self.count = entry["is_open"], entry["first"], entry["count"]
+        self.in_backward, self.frozen = entry["backward"], entry["frozen"]
+        early = self.in_backward | self.frozen
+        sampling = entry["sampling"] if config.has_forward else Const(1)
+        waiting = Mux(early, self.first, sampling)
+        self.before_job, self.after_job = self.is_open & waiting, self.is_open & ~waiting
+        self.can_sample = self.is_open & sampling & ~early
+        check(m, self.is_open | self.first, self.is_open | sampling, ~self.first | sampling,
+              ~self.is_open | ~early | sampling)
 
-        # The slots.
-        slot, read_slot = self.constants["slot"], self.header["read_slot"]
-        taken, index = self.header["taken"], self.header["index"]
-        begun = (index != 0) & (index < HEADER_FIXED_WORDS)
-        check(m, index < self.config.header_words)
+    def _queues(self, m):
+        """Contents of the two queues, oldest first: whether there is one, and what it is."""
+        config, parts = self.config, self.parts
+        layouts = {"jobs": job_layout(config), "finishes": config.sample_len_width}
+        self.queued = {"finishes": []}
+        for name, layout in layouts.items():
+            if name == "finishes" and not config.has_backward:
+                continue
+            queue = parts[name]
+            ring = opened(queue).submodules.storage
+            produce, consume = ring.write_ports[0].addr, ring.read_ports[0].addr
+            probe = ring.read_port(domain="comb")
+            m.d.comb += probe.addr.eq(consume + 1)
+            contents = (queue.r_data, probe.data)
+            if not isinstance(layout, int):
+                contents = tuple(data.View(layout, value) for value in contents)
+            self.queued[name] = [(queue.level > place, value) for place, value in enumerate(contents)]
+            check(m, queue.level <= 2, (consume ^ produce) == queue.level[0], ~queue.w_en | queue.w_rdy)
+        if config.has_backward:
+            jobs = [valid & is_backward(config, job) for valid, job in self.queued["jobs"]]
+            check(m, parts.finishes.level + (self.is_open & self.in_backward & ~self.first) ==
+                  count(*jobs, self.awaiting))
+
+    def _slots(self, m):
+        parts, header = self.parts, self.header
+        slot, read_slot, write_slot = self.number[0], header["read_slot"], header["write_slot"]
+        taken, complete, in_channels = header["taken"], parts.header.o_complete, header["in_channels"]
+        begun = ~in_channels & (header["fixed"] != 0)
         check(m, count(taken[0], taken[1]) >= count(begun, parts.header.o_open.valid, self.before_job, self.extracting)
               + parts.jobs.level)
-        ring = opened(parts.jobs).submodules.storage
-        produce, consume = ring.write_ports[0].addr, ring.read_ports[0].addr
-        check(m, parts.jobs.level <= 2, (consume ^ produce) == parts.jobs.level[0],
-              ~parts.jobs.w_en | parts.jobs.w_rdy)
-
-        complete, write_slot = parts.header.o_complete, self.header["write_slot"]
-        check(m, ~self.extracting | complete.bit_select(slot, 1),
-              (index == 0) | (~complete.bit_select(write_slot, 1) & taken.bit_select(write_slot, 1)),
+        check(m, slot == read_slot, ~in_channels | (header["fixed"] == 0),
+              ~self.extracting | complete.bit_select(slot, 1),
+              ~(begun | in_channels) | (~complete.bit_select(write_slot, 1) & taken.bit_select(write_slot, 1)),
               ~complete[0] | taken[0], ~complete[1] | taken[1])
+        self.slot, self.write_slot, self.taken, self.begun_header = slot, write_slot, taken, begun
 
-        # Tiles are counted in step, modulo 2.
-        tile = entry.o_tile[0]
-        check(m, slot == read_slot, (tile ^ slot) == (parts.jobs.level[0] ^ self.extracting ^ self.after_job))
-        self.is_open, self.slot, self.write_slot, self.index, self.taken = is_open, slot, write_slot, index, taken
-        self.witness = parts.jobs.level == parts.jobs.depth
+    def _in_step(self, m):
+        """Numbers and kinds of tiles agree."""
+        config, parts, unit = self.config, self.parts, self.parts.scalar
+        self.tile = tile = parts.input.o_tile
+        after = (self.number + self.extracting)[:2]
+        check(m, (tile + self.after_job)[:2] == (after + parts.jobs.level)[:2])
+
+        # The kind of each tile, from its first beat on.
+        kinds = Array(Signal(2, name=f"kind{i}") for i in range(4))
+        now = Cat(self.in_backward, self.frozen)
+        with m.If(self.entry["take"]):
+            m.d.sync += kinds[tile].eq(now)
+        check(m, ~(self.is_open & ~self.first) | (kinds[tile] == now),
+              ~self.extracting | (kinds[self.number] == Cat(unit.o_backward, unit.o_frozen)))
+        for place, (valid, job) in enumerate(self.queued["jobs"]):
+            check(m, ~valid | (kinds[(after + place)[:2]] == Cat(is_backward(config, job), job.frozen)))
+        self.kinds = kinds
 
 
 class TilesInFlight(JobQueue):
     """At most four tiles are between their opening and the last word of their records.
 
-    So the four slots of the position memory are enough. Reason: two header slots, and two pending records.
+    So the four slots of the position memory are enough. Reason: two header slots, and two pending records. The scalars
+    of a record are written to a slot of which nothing is pending.
     """
 
     def specify(self, m):
@@ -102,172 +161,68 @@ class TilesInFlight(JobQueue):
         tiles = Signal(range(TILES_IN_FLIGHT + 2))
         now = tiles - (records.valid & records.payload.last & fresh)
         m.d.sync += tiles.eq(now + (opens.valid & opens.ready))
-        check(m, pending <= 2, ~self.extracting | (pending <= 1), ~busy | (pending != 0),
+        writing = self.extracting & ~(self.awaiting | (self.loading & self.parts.scalar.o_backward))
+        check(m, pending <= 2, ~writing | (pending <= 1), ~busy | (pending != 0),
+              (inside["tile"] + pending)[:2] == self.number,
               now == count(self.before_job, self.extracting) + self.parts.jobs.level + pending,
               now <= TILES_IN_FLIGHT)
-        self.witness = now == TILES_IN_FLIGHT
-
-
-class SumSnapshot(JobQueue):
-    """The constant extraction reads the sum of every lane as it was at the end of the sample it belongs to.
-
-    Reason: a sample ends only when the snapshots of the last one have been read, so at most one tile that is not frozen
-    is between the end of its sample and the reading of its sums.
-    """
-
-    def specify(self, m):
-        super().specify(m)
-        config, entry, unit, jobs = self.config, self.parts.input, self.parts.constants, self.parts.jobs
-        lanes = [self.parts[f"statistics{i}"] for i in range(config.lanes)]
-        busy = self.entry["sum_busy"]
-        reads = [Schedule.MAGNITUDE + INTERVAL * i for i in range(config.lanes)]
-        unread = self.running & (self.time <= reads[-1])
-
-        # Jobs with sums, in the queue and running.
-        ring = opened(jobs).submodules.storage
-        probe = ring.read_port(domain="comb")
-        m.d.comb += probe.addr.eq(ring.read_ports[0].addr + 1)
-        queued = [(jobs.level > 0) & ~jobs.r_data[0], (jobs.level > 1) & ~probe.data[0]]
-        check(m, busy == count(*queued, unread))
-
-        # Cycles since the sample ended, and since its last chunk did. The snapshot is in place after two.
-        limit = config.lanes + 4
-        self.age = age = Signal(range(limit + 1), init=limit)
-        m.d.sync += age.eq(Mux(entry.o_sample_end, 1, Mux(age == limit, limit, age + 1)))
-        in_place = age == 2
-        check(m, age != 0, age <= limit, ~(busy & unread) | (age == limit) | (age >= self.time + 2),
-              (age != 1) | (queued[0] | queued[1]), (age > 2) | busy)
-        for lane in lanes:
-            check(m, opened(lane)["end"] == (age == 1))
-
-        # Lane i is read at reads[i]; until then its copy is in the chain, one place further with every read.
-        shift = unit.o_sum_shift
-        check(m, ~shift | busy, shift == (self.running & reduce(or_, [self.time == read for read in reads])))
-        for i in range(config.lanes):
-            copy = Signal.like(lanes[i].o_sum.as_value(), name=f"sum_copy{i}", reset_less=True)
-            with m.If(in_place):
-                m.d.sync += copy.eq(lanes[i].o_sum)
-            for passed in range(i + 1):
-                here = (queued[0] | queued[1]) if passed == 0 else 0
-                now = self.running & (self.time <= reads[passed])
-                if passed:
-                    now = now & (self.time > reads[passed - 1])
-                check(m, ~busy | ~(here | now) | (age <= 2) | (lanes[i - passed].o_sum.as_value() == copy))
-        self.sum_busy = busy
-        self.witness = unit.o_sum_free
-
-
-class RangeSnapshot(SumSnapshot):
-    """The range unit reads the extrema of every lane as they were at the end of their chunk.
-
-    Reason: the next chunk ends ``chunk_len`` beats later, or with a sample that has to wait for the sums.
-    """
-
-    def _sample_len(self, m):
-        """The sample length of an open tile is what the header unit let through, and not yet reached."""
-        opens, tile = self.parts.header.o_open, self.parts.input.o_tile[0] ^ self.is_open
-        write_slot, stopped = self.write_slot, self.header["stopped"]
-
-        def good(frozen, sample_len):
-            return frozen | ((sample_len != 0) & (sample_len <= self.config.sample_depth))
-
-        slots = Array(good(slot.frozen, slot.sample_len) for slot in self.parts.header.o_tiles)
-        check(m, stopped | ((write_slot ^ (self.index >= HEADER_FIXED_WORDS)) == (tile ^ opens.valid)),
-              stopped | (self.index == 0) | (slots[write_slot] & self.taken.bit_select(write_slot, 1)),
-              ~opens.valid | ((opens.payload == tile) & slots[tile] & self.taken.bit_select(tile, 1)))
-        frozen, beats, sample_len = (self.entry[name] for name in ("frozen", "count", "sample_len"))
-        check(m, ~self.is_open | good(frozen, sample_len), ~self.can_sample | (beats < sample_len),
-              self.can_sample | ~self.entry["sampling"] | (beats == 0))
-
-    def specify(self, m):
-        super().specify(m)
-        self._sample_len(m)
-        config, entry, ranges = self.config, self.parts.input, self.parts.ranges
-        lanes = [self.parts[f"statistics{i}"] for i in range(config.lanes)]
-        inside = opened(ranges)
-        remaining, loading = inside["remaining"], inside["loading"]
-        beats, sampling = self.entry["count"], self.entry["sampling"]
-        position, chunk = beats[:config.position_width], beats[config.position_width:]
-
-        limit = config.lanes + 2
-        since = Signal(range(limit + 1), init=limit)  # cycles since a chunk ended
-        m.d.sync += since.eq(Mux(entry.o_chunk_end, 1, Mux(since == limit, limit, since + 1)))
-        free = since >= config.lanes
-        check(m, ~entry.o_chunk_end | free)
-        check(m, since != 0, since <= limit, (since == limit) | ~sampling | (position < since),
-              (since == limit) | (chunk != 0) | ~sampling | (self.sum_busy & (self.age <= since)))
-        # A chain starts two cycles after its chunk ended; of the one before, at most the last lane is left then.
-        check(m, loading == (since == 1), (since != 1) | (remaining <= 1),
-              (since < 2) | (remaining == Mux(since == limit, 0, limit - since)))
-        for i in range(config.lanes):
-            check(m, opened(lanes[i])["chunk_end"] == loading)
-            copy = Signal.like(lanes[i].o_extrema.as_value(), name=f"extrema_copy{i}", reset_less=True)
-            with m.If(since == 2):
-                m.d.sync += copy.eq(lanes[i].o_extrema)
-            for gone in range(1, i + 1):
-                check(m, (remaining != config.lanes - gone) | (lanes[i - gone].o_extrema.as_value() == copy))
-        check(m, ~ranges.o_position_valid | (ranges.o_position.lane == config.lanes - remaining))
-        self.since, self.remaining = since, remaining
-        self.witness = entry.o_chunk_end & ~entry.o_sample_end
-
-
-class RangeSums(RangeSnapshot):
-    """While a run of the constant extraction reads the sums of ranges of its tile, none of them is being changed.
-
-    Reason: the run starts after the last chunk of its tile has ended, the next tile adds to the other half of the
-    memory, and the one after that opens only when the slot is free.
-    """
-
-    def specify(self, m):
-        super().specify(m)
-        config, unit, ranges = self.config, self.parts.constants, self.parts.ranges
-        inside = opened(ranges)
-        tile, next_tile = inside["tile"], inside["next_tile"]
-        same = ranges.o_position_valid & (tile[0] == unit.o_range_parity)
-        coming = (self.since == 1) & (next_tile[0] == unit.o_range_parity)
-        # The chain of the run's own tile started before the run.
-        check(m, ~self.running | ~coming | (self.time == 0),
-              ~self.running | ~same | (self.remaining + self.time <= config.lanes))
-        first = Schedule.TIMES_RANGE - 1  # the sum of lane 0 is read
-        written = 3                       # cycles from a move of the chain until its sum can be read
-        reading = self.running & (self.time >= first - written) & (
-            self.time <= first + INTERVAL * (config.lanes - 1))
-        check(m, ~reading | ~(same | coming))
-        self.witness = unit.o_r.valid
+        self.witness.append(now == TILES_IN_FLIGHT)
 
 
 class DividerUse(JobQueue):
-    """The constant extraction keeps the rules of its units.
-
-    Divisions start at least ``INTERVAL`` cycles apart; C holds still from the first to the last quotient; and the
-    register behind the multiplier holds one product at a time: of mu, of R, or of a.
+    """Divisions start at least ``INTERVAL`` cycles apart, and what the header says of a tile, C with it, holds still
+    while the tile is served.
     """
 
     def specify(self, m):
         super().specify(m)
-        unit, lanes = self.parts.constants, self.config.lanes
-        reciprocal, over_c = self.constants.submodules.reciprocal, self.constants.submodules.over_c
-        uses = ((reciprocal, [Schedule.INV_SAMPLE, Schedule.INV_CHUNKS,
-                              *(Schedule.DENOMINATOR + INTERVAL * i for i in range(lanes))]),
-                (over_c, [Schedule.OVER_C + INTERVAL * i for i in range(lanes)]))
-        for number, (divider, starts) in enumerate(uses):
-            for ago in range(1, INTERVAL):
-                before = delayed(m, divider.i_valid, ago, name=f"divide{number}_{ago}")
-                check(m, before == (self.running & reduce(or_, [self.time == start + ago for start in starts])),
-                      ~divider.i_valid | ~before)
-        products = [self.running & reduce(or_, [self.time == step + 1 + INTERVAL * i for i in range(lanes)])
-                    for step in (Schedule.TIMES_SUM, Schedule.TIMES_RANGE, Schedule.TIMES_GAMMA)]
-        check(m, count(*products) <= 1, products[2] == over_c.i_valid)
-        for write, product, age in ((unit.o_mu, products[0], 1), (unit.o_r, products[1], 1)):
-            check(m, write.valid == delayed(m, product, age, name="product"))
+        self._divisions(m, "reciprocal", [
+            (on, [Schedule.INV_SAMPLE, Schedule.INV_CHUNKS, *self._steps(step)]) for on, step in (
+                (self.forward, ForwardSchedule.DENOMINATOR), (self.backward, BackwardSchedule.OVER_SCALE))])
+        if self.config.has_forward:
+            self._divisions(m, "over_c", [(self.forward, self._steps(ForwardSchedule.OVER_C))])
 
-        # C: the run reads the slot of a complete header, the header unit writes that of an incomplete one.
-        held = Signal.like(over_c.i_divisor)
-        m.d.sync += held.eq(over_c.i_divisor)
-        end = Schedule.OVER_C + INTERVAL * (lanes - 1) + Divider.latency
-        check(m, ~self.running | (self.time == 0) | (self.time > end) | (over_c.i_divisor == held))
-        self.witness = products[2]
+        # The slot of the tile that is served is complete; the header unit writes one that is not.
+        now = Array(Value.cast(tile) for tile in self.parts.header.o_tiles)[self.slot]
+        held = Signal(len(now), name="held_tile")
+        m.d.sync += held.eq(now)
+        serving = delayed(m, self.extracting & ~self.parts.scalar.o_done, 1, name="serving")
+        check(m, ~serving | (now == held))
+
+    def _steps(self, step):
+        """The cycles of a step, lane by lane."""
+        return [step + INTERVAL * lane for lane in range(self.config.lanes)]
+
+    def _at(self, running, cycles):
+        return running & reduce(or_, [self.time == cycle for cycle in cycles])
+
+    def _divisions(self, m, name, starts):
+        divider = self.scalar.submodules[name]
+        for ago in range(1, INTERVAL):
+            before = delayed(m, divider.i_valid, ago, name=f"{name}_{ago}")
+            check(m, before == reduce(or_, [self._at(running, [start + ago for start in cycles])
+                                            for running, cycles in starts]), ~divider.i_valid | ~before)
+        self.witness.append(divider.i_valid & self._at(starts[-1][0], starts[-1][1][-1:]))
 
 
-class ControlRules(RangeSums, TilesInFlight, DividerUse):
-    """All of them in one proof."""
+class OperatorUse(DividerUse):
+    """Every operator of the scalar unit serves at most one step in a cycle, and works on the operands of that step.
+
+    What the operands are made of is left free.
+    """
+
+    free = ("scalar.*_q", "scalar.reciprocal.o_quotient", "scalar.i_total", "normaliser.buffer.i_data", "header.narrow")
+
+    def specify(self, m):
+        super().specify(m)
+        running = {run.schedule: run.running for run in self.parts.scalar.sequencer.runs}
+        for name, uses in self.scalar["operators"]._uses.items():
+            active = []
+            for number, (run, step, assignments) in enumerate(uses):
+                active.append(self._at(running[run.schedule], self._steps(step)))
+                for place, assignment in enumerate(assignments):
+                    wanted = Signal.like(assignment.lhs, name=f"{name}{number}_{place}")
+                    m.d.comb += wanted.eq(assignment.rhs)
+                    check(m, ~active[-1] | (assignment.lhs == wanted))
+            check(m, count(*active, 0) <= 1)
+            self.witness += active

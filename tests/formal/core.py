@@ -7,7 +7,12 @@ from bnforge.top import Top
 
 from .runner import opened
 
-__all__ = ["Core"]
+__all__ = ["Core", "shallow"]
+
+
+def shallow(config, depth):
+    """A core with a sample FIFO of ``depth`` places: it stops early, but its control is the same."""
+    return type("Top", (Top,), {"fifo_depth": depth})(config)
 
 
 class Core(wiring.Component):
@@ -15,6 +20,7 @@ class Core(wiring.Component):
 
     Attributes
     ----------
+    fifo_depth : places of the sample FIFO, if a specification needs fewer than the core has
     core : Top
     parts : its submodules, by name
 
@@ -23,9 +29,11 @@ class Core(wiring.Component):
     Those inputs of :class:`bnforge.top.Top` that are neither clock nor reset.
     """
 
+    fifo_depth = None
+
     def __init__(self, config):
         self.config = config
-        self.core = Top(config)
+        self.core = Top(config) if self.fifo_depth is None else shallow(config, self.fifo_depth)
         super().__init__({name: In(member.shape) for name, member in self.core.signature.members.items()
                           if member.flow is In and name not in ("aclk", "aresetn")})
 

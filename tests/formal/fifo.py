@@ -7,13 +7,13 @@ from bnforge.normaliser import OutputBuffer
 
 from .runner import check, opened
 
-__all__ = ["FifoContract", "OutputBufferContract"]
+__all__ = ["FifoContract", "OutputBufferContract", "Order"]
 
 _WIDTH = 2
 """Payload bits. A payload only moves, all its bits alike, so the width does not matter."""
 
 
-class _Order:
+class Order:
     """The contract of a first-in first-out path, on any one beat.
 
     A free input chooses the beat that is *watched*. It is followed by counting: of the beats inside when it enters,
@@ -97,7 +97,7 @@ class FifoContract(wiring.Component):
         m.submodules.dut = dut = fifo.SyncFIFOBuffered(width=_WIDTH, depth=self.depth)
         m.d.comb += [dut.w_en.eq(self.w_en), dut.w_data.eq(self.w_data), dut.r_en.eq(self.r_en)]
         enter, leave = self.w_en & dut.w_rdy, self.r_en & dut.r_rdy
-        order = _Order(m, enter=enter, payload=self.w_data, leave=leave, result=dut.r_data, offered=dut.r_rdy,
+        order = Order(m, enter=enter, payload=self.w_data, leave=leave, result=dut.r_data, offered=dut.r_rdy,
                        watch=self.watch, capacity=self.depth)
         _Located(m, dut, order)
         quiet = _Quiet(m, enter | leave, 1)
@@ -129,7 +129,7 @@ class OutputBufferContract(wiring.Component):
         valid, payload = stages[-1]
         m.d.comb += [dut.i_issue.eq(enter), dut.i_valid.eq(valid), dut.i_data.eq(payload), dut.o.ready.eq(self.ready)]
 
-        order = _Order(m, enter=enter, payload=self.payload, leave=leave, result=dut.o.payload.as_value(),
+        order = Order(m, enter=enter, payload=self.payload, leave=leave, result=dut.o.payload.as_value(),
                        offered=dut.o.valid, watch=self.watch, capacity=dut.depth)
         _Located(m, buffer, order)
         older = buffer.level

@@ -2,7 +2,8 @@
 
 A *specification* is an Amaranth component with inputs only. Its inputs are free in every cycle; it holds the circuit,
 says with :func:`assume` and :func:`check` what it takes for granted and what it claims, and sets ``witness`` in
-``elaborate``: a condition that must be reachable, without which a proof could be empty.
+``elaborate``: a condition that must be reachable, or a list of them, without which a proof could be empty. Its ``free``
+names signals of the core whose values are left free in every cycle: what is proven without them holds with them.
 
 Nothing is taken from initial values: every register and memory starts with any content, the reset is active in cycle 0
 and inactive from then on, and assumptions and claims count from cycle 1. A proof therefore also shows that the
@@ -21,7 +22,18 @@ from pathlib import Path
 
 from amaranth.asserts import Initial
 from amaranth.back import rtlil
-from amaranth.hdl import Assert, Assume, ClockDomain, Elaboratable, Module, ResetSignal, Signal, Value, ValueCastable
+from amaranth.hdl import (
+    Array,
+    Assert,
+    Assume,
+    ClockDomain,
+    Elaboratable,
+    Module,
+    ResetSignal,
+    Signal,
+    Value,
+    ValueCastable,
+)
 from amaranth.hdl._ir import PortDirection
 from bnforge.emit import flat_ports
 
@@ -41,6 +53,7 @@ hierarchy -check -top harness
 {only}
 proc -norom
 flatten
+{free}
 delete t:$meminit t:$meminit_v2
 setattr -unset init w:* w:*formal_keep_init* %d
 chformal -lower
@@ -75,13 +88,20 @@ def assume(m, *conditions):
     m.d.comb += [Assume(condition | ResetSignal()) for condition in conditions]
 
 
+def _is_seen(value):
+    if isinstance(value, (list, Array)):
+        return all(_is_seen(element) for element in value)
+    return isinstance(value, (Value, ValueCastable)) or type(value).__module__.startswith("bnforge.")
+
+
 class Opened:
     """A component elaborated ahead of time, so that a specification can see what is inside.
 
     Attributes
     ----------
     submodules : as those of its module
-    signals : the signals of its ``elaborate`` and of what that calls on the component, by the names they have there
+    signals : the signals of its ``elaborate`` and of what that calls on the component, lists of them, and the objects
+        of the generator that hold further ones, by the names they have there
     """
 
     def __init__(self, component):
@@ -89,8 +109,7 @@ class Opened:
 
         def remember(frame, event, _result):
             if event == "return" and frame.f_locals.get("self") is component:
-                signals.update((name, value) for name, value in frame.f_locals.items()
-                               if isinstance(value, (Value, ValueCastable)))
+                signals.update((name, value) for name, value in frame.f_locals.items() if _is_seen(value))
 
         before = sys.getprofile()
         sys.setprofile(remember)
@@ -111,8 +130,12 @@ def opened(component):
     return component.formal_opened if hasattr(component, "formal_opened") else Opened(component)
 
 
+def _witnesses(spec):
+    return spec.witness if isinstance(spec.witness, list) else [spec.witness]
+
+
 class _Harness(Elaboratable):
-    """Clock and reset around a specification; with ``only_witness`` the one assertion that its witness never holds."""
+    """Clock and reset around a specification; with ``only_witness`` the assertions that no witness ever holds."""
 
     def __init__(self, spec, *, reset, only_witness):
         self.spec, self.reset, self.only_witness = spec, reset, only_witness
@@ -125,7 +148,7 @@ class _Harness(Elaboratable):
         m.submodules.spec = self.spec
         opened(self.spec)
         if self.only_witness:
-            check(m, ~self.spec.witness)
+            check(m, *(~witness for witness in _witnesses(self.spec)))
         return m
 
 
@@ -152,16 +175,21 @@ def aiger(spec, directory, *, reset=True, only_witness=False):
     text = rtlil.convert(harness, name="harness", emit_src=False,
                          ports={name: (value, PortDirection.Input) for name, value in ports.items()})
     (directory / "design.il").write_text(text, encoding="utf-8")
-    pyosys(_PREPARE.format(only="chformal -assert -remove * harness %d" if only_witness else ""), directory)
+    free = getattr(spec, "free", ())
+    pyosys(_PREPARE.format(only="chformal -assert -remove * harness %d" if only_witness else "",
+                           free="\n".join(f"cutpoint w:*.core.{name}\nselect -assert-any w:*.core.{name}"
+                                          for name in free)),
+           directory)
     return directory / "design.aig"
 
 
-def _run(spec, *engines, **options):
-    """Logs of the engines on the specification, its assertions folded into one."""
+def _run(spec, engine, *, merge=True, **options):
+    """Log of the engine on the specification, its assertions merged into one."""
+    commands = ["read_aiger design.aig", "fold", *(["orpos"] if merge else []), "strash", "dc2"]
     with tempfile.TemporaryDirectory(prefix="bnforge-formal-") as name:
         directory = Path(name)
         aiger(spec, directory, **options)
-        return [_abc(["read_aiger design.aig", "fold", "orpos", "strash", engine], directory) for engine in engines]
+        return _abc([*commands, engine], directory)
 
 
 def _bmc(depth):
@@ -181,7 +209,7 @@ def prove(spec):
     ------
     Refuted
     """
-    log, = _run(spec, f"pdr -T {TIMEOUT}")
+    log = _run(spec, f"pdr -T {TIMEOUT}")
     _require(spec, log, "Property proved")
 
 
@@ -191,15 +219,15 @@ def prove_by_induction(spec, k=1):
     Raises
     ------
     Refuted
-        With a frame in which a claim fails; where none is found, the step fails ("UNDECIDED"): from a state that the
-        claims do not exclude.
+        With a frame in which a claim fails; where none is found, the step fails: from a state that the claims do not
+        exclude.
     """
     engine, wanted = _bmc(k + 1)
-    base, step = _run(spec, engine, f"ind -F {k + 1}")
-    _require(spec, base, wanted)
-    if "Networks are equivalent" not in step:
-        search, = _run(spec, f"bmc3 -F {SEARCH} -T {TIMEOUT // 3}")
-        raise Refuted(f"{type(spec).__name__}: {_outcome(search if _FAILS in search else step)}")
+    log = _run(spec, f"{engine}; ind -F {k + 1}")
+    _require(spec, log, wanted)
+    if "Networks are equivalent" not in log:
+        search = _run(spec, f"bmc3 -F {SEARCH} -T {TIMEOUT // 3}")
+        raise Refuted(f"{type(spec).__name__}: {_outcome(search) if _FAILS in search else 'the step fails'}")
 
 
 def prove_from_any_state(spec, depth):
@@ -213,7 +241,7 @@ def prove_from_any_state(spec, depth):
     Refuted
     """
     engine, wanted = _bmc(depth)
-    log, = _run(spec, engine, reset=False)
+    log = _run(spec, engine, reset=False)
     _require(spec, log, wanted)
 
 
@@ -225,20 +253,20 @@ def prove_combinational(spec):
     Refuted
     """
     engine, wanted = _bmc(1)
-    log, = _run(spec, engine)
+    log = _run(spec, engine)
     _require(spec, log, wanted)
 
 
 def reaches(spec, depth, *, reset=True):
-    """Check that the witness of ``spec`` holds in some run of ``depth`` cycles that keeps its assumptions.
+    """Check that each witness of ``spec`` holds in some run of ``depth`` cycles that keeps its assumptions.
 
     Raises
     ------
     Refuted
     """
-    engine, _ = _bmc(depth)
-    log, = _run(spec, engine, only_witness=True, reset=reset)
-    _require(spec, log, _FAILS)
+    log = _run(spec, f"bmc3 -a -F {depth + 1} -T {TIMEOUT}", merge=False, only_witness=True, reset=reset)
+    if log.count(_FAILS) != len(_witnesses(spec)):
+        raise Refuted(f"{type(spec).__name__}: {_outcome(log)}")
 
 
 def _outcome(log):

@@ -16,8 +16,11 @@ proc -norom
 flatten
 memory_collect
 memory_dff
+{cut}
 opt_clean
 memory_map
+{cut}
+opt_clean
 techmap
 dffunmap
 setundef -undriven -zero
@@ -29,19 +32,26 @@ write_aiger -ascii -symbols -no-startoffset design.aag
 """
 
 
+_CUT = "cutpoint -undef t:$dff t:$dffe t:$sdff t:$sdffe t:$sdffce"
+
+
 class Netlist:
     """A component as and-inverter graph, clock and reset aside.
+
+    Parameters
+    ----------
+    registers : with its registers; without them only :meth:`combinational` tells anything
 
     Attributes
     ----------
     inputs, outputs : names of the ports
     """
 
-    def __init__(self, component):
+    def __init__(self, component, *, registers=True):
         with tempfile.TemporaryDirectory(prefix="bnforge-formal-") as name:
             directory = Path(name)
             (directory / "design.il").write_text(component_rtlil(component, "dut"), encoding="utf-8")
-            pyosys(_SCRIPT, directory)
+            pyosys(_SCRIPT.format(cut="" if registers else _CUT), directory)
             lines = (directory / "design.aag").read_text(encoding="utf-8").splitlines()
         _magic, _n_nodes, *counts = lines[0].split()
         n_inputs, n_latches, n_outputs, n_ands = map(int, counts[:4])
