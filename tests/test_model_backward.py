@@ -209,7 +209,6 @@ def test_sums_over_all_exponents(name):
 def test_block_sums_that_cancel():
     """Blocks of opposite sums of very different size: the total cuts what a float64 sum would round."""
     config, rng = CONFIGS["wide"], np.random.default_rng(2)
-    n = 6 * SUM_BLOCK
     size = np.repeat(2.0 ** np.array([100, -20, 60, 100, 3, -90]), SUM_BLOCK)[:, None]
     sign = np.repeat([1.0, -1, 1, -1, -1, 1], SUM_BLOCK)[:, None]
     dy = size * sign * np.tile(rng.uniform(1, 2, (SUM_BLOCK, 3)), (6, 1))

@@ -7,7 +7,7 @@ from numpy.testing import assert_array_equal
 
 from bnforge import presets
 from bnforge.config import Activation, Config, Multiplier
-from bnforge.formats import BF16, E4M3, E5M2, FP10, FP10_1_6_3, FP16, WORKING, BlockFormat, FloatFormat
+from bnforge.formats import BF16, E4M3, E5M2, FP10_1_6_3, FP16, WORKING, BlockFormat, FloatFormat
 from bnforge_model import Flags, expected_range, forward, forward_codes, tile_slices
 from bnforge_model.floats import round_to, to_codes, truncate
 

@@ -4,7 +4,7 @@ The arithmetic is that of docs/arithmetic.md, "Backward constants, per channel";
 :class:`~bnforge.schedule.BackwardSchedule`.
 """
 
-from amaranth.hdl import Const, Mux, Signal
+from amaranth.hdl import Mux, Signal
 
 from .arith import Unpacked, add, comb, decode, multiply
 from .formats import FP32, WORKING

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .arith import comb, sanitise
 from .config import SUM_BLOCK, Activation
-from .streams import FLAGS, is_backward, job_layout, stored_layout, tile_layout
+from .streams import FLAGS, job_layout, stored_layout, tile_layout
 
 __all__ = ["InputStage", "beat_layout"]
 

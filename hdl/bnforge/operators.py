@@ -1,6 +1,6 @@
 """The operators of the scalar unit: each is built once, and serves every step of both schedules that needs one."""
 
-from amaranth.hdl import Cat, Const, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Signal, signed
 
 from .arith import Unpacked, add, comb, decode, multiply
 from .divider import Divider
@@ -17,7 +17,8 @@ DENOMINATOR_WIDTH = 32
 class Operators:
     """Multiplier, scaler, adder, rounder, denominator and reciprocal.
 
-    Steps ask for them with the ``use`` methods, each for a cycle of its own; :meth:`build` then makes the multiplexers.
+    Steps ask for them with the methods named after verbs, each for a cycle of its own; :meth:`build` then makes the
+    multiplexers.
 
     Attributes
     ----------

@@ -57,7 +57,7 @@ class RecordUnit(wiring.Component):
         if config.has_backward:
             widths |= {"dgamma": WORKING.width, "dbeta": FP32.width}
             members |= {"backward": 1}
-        self.widths, self.members = widths, members
+        self.members = members
         super().__init__({
             "i_slot": In(1), "i_done": In(1), "o_free": Out(1), "o": Out(stream.Signature(word)),
             **{f"i_{name}": In(scalar_write_layout(config, width)) for name, width in widths.items()},

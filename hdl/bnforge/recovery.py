@@ -7,7 +7,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .accumulator import AnchoredSum, gradient_offset, product_sum, stored_offset
+from .accumulator import AnchoredSum, product_sum, stored_offset
 from .arith import Unpacked, comb, decode, normalise, sanitise
 from .config import Activation
 

@@ -201,19 +201,19 @@ class Top(wiring.Component):
                          sink.valid.eq(buffer.r_rdy), sink.payload.eq(buffer.r_data), buffer.r_en.eq(sink.ready)]
         m.d.comb += entry.o_beat.ready.eq(sample.w_rdy)
 
-    def _chain(self, m, lanes, name):
+    def _chain(self, m, lanes, name, snapshot="o_sum"):
         """Submodules of all lanes, their snapshots chained towards lane 0."""
         for i, lane in enumerate(lanes):
             m.submodules[f"{name}{i}"] = lane
             if i + 1 < len(lanes):
-                m.d.comb += lane.i_chain.eq(lanes[i + 1].o_sum if hasattr(lane, "o_sum") else lanes[i + 1].o_extrema)
+                m.d.comb += lane.i_chain.eq(getattr(lanes[i + 1], snapshot))
         return lanes
 
     def _forward(self, m, entry, sums, scalar, records):
         """What only forward tiles need: extrema, ranges, and the records of a channel."""
         config = self.config
         m.submodules.ranges = ranges = RangeUnit(config)
-        lanes = self._chain(m, [ExtremaLane(config) for _ in range(config.lanes)], "extrema")
+        lanes = self._chain(m, [ExtremaLane(config) for _ in range(config.lanes)], "extrema", "o_extrema")
         for i, lane in enumerate(lanes):
             m.d.comb += [
                 lane.i_valid.eq(entry.o_sampling), lane.i_code.eq(entry.o_codes[i]),

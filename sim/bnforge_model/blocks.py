@@ -7,7 +7,7 @@ import numpy as np
 from bnforge.config import Activation
 from bnforge.formats import WORKING, BlockFormat, FloatFormat
 
-from .floats import code_dtype, decode, decode_table, encode, max_value, min_value, round_to
+from .floats import code_dtype, decode, decode_table, encode, min_value, round_to
 
 __all__ = ["Encoded", "Store", "is_active", "encode_blocks", "decode_blocks", "encode_floats"]
 

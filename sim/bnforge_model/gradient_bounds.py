@@ -91,7 +91,7 @@ def _gradient_bounds(config, ref, dy, encoded):
     g = np.where(is_active(ref.activation, y), dy, 0.0)
     size = np.abs(g)
     dx, dgamma, dbeta = range_norm_backward(config, ref, g, mask=np.ones(g.shape, bool))
-    a, mean, d = np.abs(ref.a), np.abs(ref.mu), ref.r + ref.eps
+    a, d = np.abs(ref.a), ref.r + ref.eps
     top_a = a + channel.a
 
     unit = 0.0 if x_format.exponent_width <= 5 else 2.0 ** -(x_format.fraction_width + guard_bits(config))

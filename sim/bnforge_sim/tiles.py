@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bnforge.config import GRADIENT_WORDS, HEADER_FIXED_WORDS, Activation
+from bnforge_model import backward_order
 
 from .files import Segment
 
@@ -97,7 +98,7 @@ class BackwardTile:
     @property
     def order(self):
         """Forward index of each beat of the stream: the sample last."""
-        return np.roll(np.arange(len(self.dy)), -self.n_sample)
+        return backward_order(len(self.dy), self.n_sample)
 
     @property
     def beats(self):
