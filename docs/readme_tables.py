@@ -50,6 +50,36 @@ def directions_table():
     return "\n".join(lines)
 
 
+ENGINE_PARTS = {
+    "core": ("top",), "registers, job control": ("register_block", "job_control"), "counters": ("counters",),
+    "descriptors": ("descriptor_loader", "midend"), "readers": ("read_channel",), "writers": ("write_channel",),
+    "AXI4 port": ("read_port", "write_port")}
+"""Parts of the engine, and the modules that they are, with all inside; numbers after a name do not matter."""
+
+
+def engine_area_table():
+    """Gates of the engine by part, from docs/baseline_area.json."""
+    reports = {name: report for name, report in baseline.read(BASELINE).items() if name.endswith(" engine")}
+    names = [name.removesuffix(" engine") for name in reports]
+    lines = [f"| part | {' | '.join(f'`{name}`: GE | memory bits' for name in names)} |",
+             "|---|" + "---|" * 2 * len(names)]
+    rest = {name: [report.ge, report.memory_bits] for name, report in reports.items()}
+    for part, stems in ENGINE_PARTS.items():
+        cells = []
+        for name, report in reports.items():
+            chosen = [module for module in report.modules
+                      if re.sub(r"_\d+$", "", module.name.removeprefix(f"{report.name}_")) in stems]
+            sums = [sum(getattr(module, what) * module.instances for module in chosen)
+                    for what in ("ge", "memory_bits")]
+            rest[name] = [left - taken for left, taken in zip(rest[name], sums)]
+            cells += [f"{value:,.0f}" for value in sums]
+        lines.append(f"| {part} | {' | '.join(cells)} |")
+    lines.append(f"| wiring | {' | '.join(f'{value:,.0f}' for values in rest.values() for value in values)} |")
+    totals = [f"{value:,.0f}" for report in reports.values() for value in (report.ge, report.memory_bits)]
+    lines.append(f"| **all** | {' | '.join(totals)} |")
+    return "\n".join(lines)
+
+
 def cycles_table():
     """Cycles of every preset, from docs/figures.json."""
     lines = ["| preset | tiles x 4096 beats | cycles | more than beats | bubbles | last beat to constants "
@@ -127,7 +157,7 @@ def draw_area(path):
 
 
 TABLES = {"area": area_table, "directions": directions_table, "cycles": cycles_table, "gradient": gradient_table,
-          "training": training_table}
+          "engine area": engine_area_table, "training": training_table}
 """Marker name to the function that makes the table."""
 
 

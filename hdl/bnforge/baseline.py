@@ -1,6 +1,7 @@
 """The committed gate counts, docs/baseline_area.json: whole reports of every preset, with the generic library.
 
-Each is counted as it is, and built for one direction only: ``opn16``, ``opn16 forward``, ``opn16 backward``.
+Each is counted as it is, and built for one direction only: ``opn16``, ``opn16 forward``, ``opn16 backward``; and the
+engine with the default bus around two of them: ``opn16 engine``.
 
 A test compares fresh reports with the file; ``make baseline`` writes it.
 """
@@ -11,14 +12,16 @@ from pathlib import Path
 
 from . import area
 from .config import Directions
-from .presets import PRESETS
+from .engine_config import EngineConfig
+from .presets import PRESETS, opn1_tiny, opn16
 
 __all__ = ["CORES", "read", "write"]
 
 CORES = {name: config for name, (config, _text) in PRESETS.items()} | {
     f"{name} {directions.value}": config.replace(directions=directions)
-    for name, (config, _text) in PRESETS.items() for directions in (Directions.FORWARD, Directions.BACKWARD)}
-"""The cores of the file, by name."""
+    for name, (config, _text) in PRESETS.items() for directions in (Directions.FORWARD, Directions.BACKWARD)} | {
+    f"{config.name} engine": EngineConfig(core=config) for config in (opn16, opn1_tiny)}
+"""The cores and engines of the file, by name."""
 
 
 def read(path):

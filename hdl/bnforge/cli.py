@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from . import __version__
-from .config import Config
+from .config import Config, read_toml
+from .engine_config import EngineConfig
 from .formats import require_int
 from .presets import PRESETS
 from .tools import ToolError
@@ -23,6 +24,9 @@ examples:
   bnforge generate opn16 -o build/opn16       SystemVerilog and what goes with it
   bnforge generate --config my.toml -o out    a configuration of your own (README.md says what it may hold)
   bnforge simulate opn4 --seed 7              random tiles through the compiled Verilog, checked bit for bit
+  bnforge generate opn16 --engine -o build/engine
+                                              with DMA, AXI ports, registers and driver around it
+  bnforge registers opn16 -o build/registers --format rdl,html,ipxact
   bnforge area opn16 --directions forward     gates of a core for inference and forward passes only
   bnforge area opn16 --json new.json --against old.json
                                               gate counts, and what has changed since old.json
@@ -66,6 +70,10 @@ def _parser():
             added.add_argument("--config", type=Path, metavar="FILE", help="a TOML file instead of a preset")
             added.add_argument("--directions", metavar="WHICH", help="forward, backward or both, instead of what the "
                                "configuration says")
+            added.add_argument("--engine", action="store_true", help="the engine around the core: DMA, registers, AXI "
+                               "ports; a FILE with a table 'bus' is one anyway")
+            added.add_argument("--data-width", type=_number("data_width", 32, 512), metavar="BITS",
+                               help="of an engine's bus, 32 to 512, instead of what the configuration says")
         return added
 
     verb("list", _list, "print the named configurations", takes_config=False)
@@ -92,6 +100,12 @@ def _parser():
     area.add_argument("--json", type=Path, metavar="FILE", help="also write the report as JSON")
     area.add_argument("--against", type=Path, metavar="FILE", help="print the difference to an earlier JSON report")
 
+    registers = verb("registers", _registers, "write the registers of an engine: SystemRDL, a C header, Markdown, HTML "
+                     "and IP-XACT (the last two need the extra 'registers')")
+    registers.add_argument("-o", "--output", type=Path, metavar="DIR", required=True, help="made if it does not exist")
+    registers.add_argument("--format", metavar="LIST", default="rdl,c,md",
+                           help="some of rdl,c,md,html,ipxact with commas between (default rdl,c,md)")
+
     demo = verb("demo", _demo, "all at once for one core: generate, run real activations against the model, count "
                 "gates, print one table (PRESET defaults to opn16)")
     demo.add_argument("-o", "--output", type=Path, metavar="DIR", default=Path("build"), help="default build")
@@ -105,10 +119,19 @@ def _configuration(chosen, default=None):
                          + ("both" if name else "neither"))
     if not chosen.config and name not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}, not {name!r}")
-    config = Config.from_toml(chosen.config) if chosen.config else PRESETS[name][0]
-    if chosen.directions is None:
-        return config
-    return Config.from_dict(config.to_dict() | {"directions": chosen.directions})
+    data = read_toml(chosen.config) if chosen.config else PRESETS[name][0].to_dict()
+    if chosen.directions is not None:
+        data["directions"] = chosen.directions
+    if not (chosen.engine or "bus" in data):
+        if chosen.data_width is not None:
+            raise ValueError(f"data_width must be given with --engine only, not {chosen.data_width} alone")
+        return Config.from_dict(data)
+    if not chosen.config:
+        del data["name"]  # of the core; the engine has its own
+    bus = data.get("bus", {})
+    if chosen.data_width is not None and isinstance(bus, dict):
+        data["bus"] = bus | {"data_width": chosen.data_width}
+    return EngineConfig.from_dict(data)
 
 
 def _list(_chosen):
@@ -120,6 +143,14 @@ def _list(_chosen):
 def _generate(chosen):
     from . import emit
     for path in emit.generate(_configuration(chosen), chosen.output):
+        print(path)
+    return 0
+
+
+def _registers(chosen):
+    from .registers import export
+    chosen.engine = True
+    for path in export.write(_configuration(chosen), chosen.output, chosen.format.split(",")):
         print(path)
     return 0
 

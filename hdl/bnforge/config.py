@@ -10,7 +10,7 @@ from .formats import BF16, FLOAT_FORMATS, WORKING, BlockFormat, FloatFormat, req
 from .keywords import RESERVED
 
 __all__ = ["Activation", "Directions", "Multiplier", "Config", "TILES_IN_FLIGHT", "HEADER_FIXED_WORDS",
-           "RECORD_SCALAR_WORDS", "GRADIENT_WORDS", "SUM_BLOCK"]
+           "RECORD_SCALAR_WORDS", "GRADIENT_WORDS", "SUM_BLOCK", "read_toml"]
 
 TILES_IN_FLIGHT = 4
 """Tiles that may be between their opening and the last word of their records; tests/formal/control.py proves it."""
@@ -267,12 +267,16 @@ class Config:
         OSError
             For a file that cannot be read.
         """
-        with open(path, "rb") as file:
-            try:
-                data = tomllib.load(file)
-            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-                raise ValueError(f"configuration file must be TOML: {error}") from None
-        return cls.from_dict(data)
+        return cls.from_dict(read_toml(path))
+
+
+def read_toml(path):
+    """The data of a TOML configuration; errors as :meth:`Config.from_toml`."""
+    with open(path, "rb") as file:
+        try:
+            return tomllib.load(file)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"configuration file must be TOML: {error}") from None
 
 
 def _format_from(key, value):

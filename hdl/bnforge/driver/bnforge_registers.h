@@ -1,0 +1,164 @@
+/* Registers of the engines of bnforge, of any build; see docs/registers.md. Generated, do not edit. */
+#ifndef BNFORGE_REGISTERS_H
+#define BNFORGE_REGISTERS_H
+
+#define BNFORGE_ID                               0x424E4631u /* what the register ID reads */
+
+/* Byte offsets. */
+#define BNFORGE_REG_ID                           0x000u
+#define BNFORGE_REG_VERSION                      0x004u
+#define BNFORGE_REG_CORE                         0x008u
+#define BNFORGE_REG_SAMPLE                       0x00Cu
+#define BNFORGE_REG_FORMATS                      0x010u
+#define BNFORGE_REG_BUS                          0x014u
+#define BNFORGE_REG_BEATS                        0x018u
+#define BNFORGE_REG_CONTROL                      0x020u
+#define BNFORGE_REG_IRQ_ENABLE                   0x024u
+#define BNFORGE_REG_STATUS                       0x028u
+#define BNFORGE_REG_CAUSE                        0x02Cu
+#define BNFORGE_REG_ERROR_ADDRESS_LOW            0x030u
+#define BNFORGE_REG_ERROR_ADDRESS_HIGH           0x034u
+#define BNFORGE_REG_WATCHDOG                     0x038u
+#define BNFORGE_REG_JOB0                         0x040u
+#define BNFORGE_REG_JOB1                         0x044u
+#define BNFORGE_REG_JOB2                         0x048u
+#define BNFORGE_REG_JOB3                         0x04Cu
+#define BNFORGE_REG_JOB4                         0x050u
+#define BNFORGE_REG_JOB5                         0x054u
+#define BNFORGE_REG_JOB6                         0x058u
+#define BNFORGE_REG_JOB7                         0x05Cu
+#define BNFORGE_REG_JOB8                         0x060u
+#define BNFORGE_REG_JOB9                         0x064u
+#define BNFORGE_REG_JOB10                        0x068u
+#define BNFORGE_REG_JOB11                        0x06Cu
+#define BNFORGE_REG_JOB12                        0x070u
+#define BNFORGE_REG_JOB13                        0x074u
+#define BNFORGE_REG_CYCLES_LOW                   0x080u
+#define BNFORGE_REG_CYCLES_HIGH                  0x084u
+#define BNFORGE_REG_BYTES_READ_LOW               0x088u
+#define BNFORGE_REG_BYTES_READ_HIGH              0x08Cu
+#define BNFORGE_REG_BYTES_WRITTEN_LOW            0x090u
+#define BNFORGE_REG_BYTES_WRITTEN_HIGH           0x094u
+#define BNFORGE_REG_READ_WAIT                    0x098u
+#define BNFORGE_REG_WRITE_WAIT                   0x09Cu
+#define BNFORGE_REG_INPUT_BEATS                  0x0A0u
+#define BNFORGE_REG_INPUT_STALLS                 0x0A4u
+#define BNFORGE_REG_OUTPUT_BEATS                 0x0A8u
+#define BNFORGE_REG_OUTPUT_STALLS                0x0ACu
+#define BNFORGE_REG_JOBS                         0x0B0u
+#define BNFORGE_REG_RESULT_TILES                 0x0B4u
+#define BNFORGE_REG_RECORD_TILES                 0x0B8u
+
+/* Fields of less than a register. */
+#define BNFORGE_VERSION_PATCH_SHIFT              0
+#define BNFORGE_VERSION_PATCH_MASK               0x0000FFFFu
+#define BNFORGE_VERSION_MINOR_SHIFT              16
+#define BNFORGE_VERSION_MINOR_MASK               0x00FF0000u
+#define BNFORGE_VERSION_MAJOR_SHIFT              24
+#define BNFORGE_VERSION_MAJOR_MASK               0xFF000000u
+#define BNFORGE_CORE_LANES_SHIFT                 0
+#define BNFORGE_CORE_LANES_MASK                  0x0000003Fu
+#define BNFORGE_CORE_FORWARD_SHIFT               8
+#define BNFORGE_CORE_FORWARD_MASK                0x00000100u
+#define BNFORGE_CORE_BACKWARD_SHIFT              9
+#define BNFORGE_CORE_BACKWARD_MASK               0x00000200u
+#define BNFORGE_CORE_BLOCK_SHIFT                 10
+#define BNFORGE_CORE_BLOCK_MASK                  0x00000400u
+#define BNFORGE_CORE_SIGNED_SHIFT                11
+#define BNFORGE_CORE_SIGNED_MASK                 0x00000800u
+#define BNFORGE_CORE_TWO_DIGIT_SHIFT             12
+#define BNFORGE_CORE_TWO_DIGIT_MASK              0x00001000u
+#define BNFORGE_CORE_A_FRACTION_SHIFT            16
+#define BNFORGE_CORE_A_FRACTION_MASK             0x000F0000u
+#define BNFORGE_CORE_B_FRACTION_SHIFT            20
+#define BNFORGE_CORE_B_FRACTION_MASK             0x00F00000u
+#define BNFORGE_SAMPLE_DEPTH_SHIFT               0
+#define BNFORGE_SAMPLE_DEPTH_MASK                0x0000FFFFu
+#define BNFORGE_SAMPLE_CHUNK_LOG2_SHIFT          16
+#define BNFORGE_SAMPLE_CHUNK_LOG2_MASK           0x000F0000u
+#define BNFORGE_FORMATS_X_EXPONENT_SHIFT         0
+#define BNFORGE_FORMATS_X_EXPONENT_MASK          0x0000000Fu
+#define BNFORGE_FORMATS_X_FRACTION_SHIFT         4
+#define BNFORGE_FORMATS_X_FRACTION_MASK          0x000000F0u
+#define BNFORGE_FORMATS_EXPONENT_SHIFT           8
+#define BNFORGE_FORMATS_EXPONENT_MASK            0x00000F00u
+#define BNFORGE_FORMATS_ELEMENT_SHIFT            12
+#define BNFORGE_FORMATS_ELEMENT_MASK             0x0001F000u
+#define BNFORGE_FORMATS_GROUP_SHIFT              17
+#define BNFORGE_FORMATS_GROUP_MASK               0x007E0000u
+#define BNFORGE_BUS_BYTES_LOG2_SHIFT             0
+#define BNFORGE_BUS_BYTES_LOG2_MASK              0x0000000Fu
+#define BNFORGE_BUS_ADDRESS_WIDTH_SHIFT          8
+#define BNFORGE_BUS_ADDRESS_WIDTH_MASK           0x00007F00u
+#define BNFORGE_BUS_BURST_LOG2_SHIFT             16
+#define BNFORGE_BUS_BURST_LOG2_MASK              0x000F0000u
+#define BNFORGE_BUS_OUTSTANDING_SHIFT            24
+#define BNFORGE_BUS_OUTSTANDING_MASK             0xFF000000u
+#define BNFORGE_BEATS_OPERAND_BYTES_SHIFT        0
+#define BNFORGE_BEATS_OPERAND_BYTES_MASK         0x000000FFu
+#define BNFORGE_BEATS_STORED_BYTES_SHIFT         8
+#define BNFORGE_BEATS_STORED_BYTES_MASK          0x0000FF00u
+#define BNFORGE_BEATS_RECORD_WORDS_SHIFT         16
+#define BNFORGE_BEATS_RECORD_WORDS_MASK          0xFFFF0000u
+#define BNFORGE_CONTROL_START_SHIFT              0
+#define BNFORGE_CONTROL_START_MASK               0x00000001u
+#define BNFORGE_CONTROL_ABORT_SHIFT              1
+#define BNFORGE_CONTROL_ABORT_MASK               0x00000002u
+#define BNFORGE_CONTROL_RESET_SHIFT              2
+#define BNFORGE_CONTROL_RESET_MASK               0x00000004u
+#define BNFORGE_IRQ_ENABLE_DONE_SHIFT            0
+#define BNFORGE_IRQ_ENABLE_DONE_MASK             0x00000001u
+#define BNFORGE_IRQ_ENABLE_ERROR_SHIFT           1
+#define BNFORGE_IRQ_ENABLE_ERROR_MASK            0x00000002u
+#define BNFORGE_STATUS_BUSY_SHIFT                0
+#define BNFORGE_STATUS_BUSY_MASK                 0x00000001u
+#define BNFORGE_STATUS_DRAINING_SHIFT            1
+#define BNFORGE_STATUS_DRAINING_MASK             0x00000002u
+#define BNFORGE_STATUS_DONE_SHIFT                4
+#define BNFORGE_STATUS_DONE_MASK                 0x00000010u
+#define BNFORGE_STATUS_ERROR_SHIFT               5
+#define BNFORGE_STATUS_ERROR_MASK                0x00000020u
+#define BNFORGE_STATUS_NAN_SHIFT                 8
+#define BNFORGE_STATUS_NAN_MASK                  0x00000100u
+#define BNFORGE_STATUS_INFINITY_SHIFT            9
+#define BNFORGE_STATUS_INFINITY_MASK             0x00000200u
+#define BNFORGE_STATUS_SATURATED_SHIFT           10
+#define BNFORGE_STATUS_SATURATED_MASK            0x00000400u
+#define BNFORGE_STATUS_REFUSED_SHIFT             12
+#define BNFORGE_STATUS_REFUSED_MASK              0x00001000u
+#define BNFORGE_CAUSE_CODE_SHIFT                 0
+#define BNFORGE_CAUSE_CODE_MASK                  0x000000FFu
+#define BNFORGE_CAUSE_CHANNEL_SHIFT              8
+#define BNFORGE_CAUSE_CHANNEL_MASK               0x00000F00u
+
+/* CAUSE.code. */
+#define BNFORGE_CAUSE_NONE                       0u
+#define BNFORGE_CAUSE_READ_SLVERR                1u
+#define BNFORGE_CAUSE_READ_DECERR                2u
+#define BNFORGE_CAUSE_WRITE_SLVERR               3u
+#define BNFORGE_CAUSE_WRITE_DECERR               4u
+#define BNFORGE_CAUSE_DESCRIPTOR_ZERO            5u
+#define BNFORGE_CAUSE_DESCRIPTOR_RESERVED        6u
+#define BNFORGE_CAUSE_DESCRIPTOR_LENGTH          7u
+#define BNFORGE_CAUSE_FRAMING                    8u
+#define BNFORGE_CAUSE_HEADER_REFUSED             9u
+#define BNFORGE_CAUSE_HEADER_MISFRAMED           10u
+#define BNFORGE_CAUSE_STORED_FRAMING             11u
+#define BNFORGE_CAUSE_BUS_TIMEOUT                12u
+#define BNFORGE_CAUSE_STARVED                    13u
+#define BNFORGE_CAUSE_ABORTED                    14u
+
+/* CAUSE.channel. */
+#define BNFORGE_CHANNEL_HEADER                   0u
+#define BNFORGE_CHANNEL_OPERAND                  1u
+#define BNFORGE_CHANNEL_STORED                   2u
+#define BNFORGE_CHANNEL_RESULT                   3u
+#define BNFORGE_CHANNEL_RECORD                   4u
+#define BNFORGE_CHANNEL_FETCH                    5u
+#define BNFORGE_CHANNEL_NONE                     15u
+
+/* 32-bit words in memory. */
+#define BNFORGE_DESCRIPTOR_WORDS                 10u
+#define BNFORGE_JOB_WORDS                        14u
+
+#endif

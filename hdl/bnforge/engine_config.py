@@ -1,0 +1,208 @@
+"""The configuration of an engine: a core, the bus it is put on, and the shapes of what it reads from memory."""
+
+import dataclasses
+import enum
+import re
+from dataclasses import dataclass, field
+
+from .config import Config
+from .formats import require_int
+from .keywords import RESERVED
+
+__all__ = ["BusConfig", "EngineConfig", "Channel", "Cause", "DESCRIPTOR_WORDS", "JOB_WORDS", "DIMENSIONS",
+           "COUNT_WIDTH"]
+
+DIMENSIONS = 3
+"""Dimensions of a transfer descriptor beyond the bytes of a row."""
+DESCRIPTOR_WORDS = 4 + 2 * DIMENSIONS
+"""32-bit words of a transfer descriptor."""
+JOB_WORDS = 14
+"""32-bit words of a job."""
+COUNT_WIDTH = 24
+"""Bits of a count in a transfer descriptor."""
+
+
+class Channel(enum.IntEnum):
+    """The engine's users of the bus: the streams of the core, in the order of a job, and the descriptor fetch."""
+
+    HEADER = 0
+    OPERAND = 1
+    STORED = 2
+    RESULT = 3
+    RECORD = 4
+    FETCH = 5
+
+
+class Cause(enum.IntEnum):
+    """Why a run ended early (docs/engine.md, Errors)."""
+
+    NONE = 0
+    READ_SLVERR = 1
+    READ_DECERR = 2
+    WRITE_SLVERR = 3
+    WRITE_DECERR = 4
+    DESCRIPTOR_ZERO = 5
+    DESCRIPTOR_RESERVED = 6
+    DESCRIPTOR_LENGTH = 7
+    FRAMING = 8
+    HEADER_REFUSED = 9
+    HEADER_MISFRAMED = 10
+    STORED_FRAMING = 11
+    BUS_TIMEOUT = 12
+    STARVED = 13
+    ABORTED = 14
+
+
+def _require_power_of_two(name, value, low, high):
+    require_int(name, value, low, high)
+    if value & (value - 1):
+        raise ValueError(f"{name} must be a power of two, not {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BusConfig:
+    """An AXI4 manager port and the buffers behind it.
+
+    Parameters
+    ----------
+    data_width : int
+        Bits of the data channels: a power of two from 32 to 512.
+    address_width : int
+        Bits of an address, 32 to 64.
+    max_burst : int
+        Beats of the longest burst: a power of two from 1 to 256, of at most 4096 bytes. No burst crosses a multiple of
+        its bytes.
+    outstanding : int
+        Bursts that may wait for their answer, in each direction: a power of two from 2 to 128.
+    read_buffer : int
+        Bus beats that the operand and the stored tensor may each have asked for ahead of the core: a power of two, at
+        least ``max_burst``, at most 4096. Where it exceeds the latency of the memory in cycles, reads are back to back.
+    write_buffer : int
+        Bus beats of the result that are collected into bursts: a power of two from 2·``max_burst`` to 4096.
+
+    Raises
+    ------
+    ValueError
+        With a message of the form "X must be ..., not Y".
+    """
+
+    data_width: int = 64
+    address_width: int = 32
+    max_burst: int = 16
+    outstanding: int = 32
+    read_buffer: int = 256
+    write_buffer: int = 64
+
+    def __post_init__(self):
+        _require_power_of_two("data_width", self.data_width, 32, 512)
+        require_int("address_width", self.address_width, 32, 64)
+        _require_power_of_two("max_burst", self.max_burst, 1, min(256, 4096 // self.bytes))
+        _require_power_of_two("outstanding", self.outstanding, 2, 128)
+        _require_power_of_two("read_buffer", self.read_buffer, max(2, self.max_burst), 4096)
+        _require_power_of_two("write_buffer", self.write_buffer, 2 * self.max_burst, 4096)
+
+    def replace(self, **changes):
+        """This configuration with ``changes``, checked again."""
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def bytes(self):
+        """Bytes of a bus beat."""
+        return self.data_width // 8
+
+    @property
+    def offset_width(self):
+        """Bits of a byte's place in a bus beat."""
+        return self.bytes.bit_length() - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """A core with its DMA engine and registers.
+
+    Parameters
+    ----------
+    name : str
+        Name of the top module and of the generated files: a Verilog identifier.
+    core : Config
+    bus : BusConfig
+
+    Raises
+    ------
+    ValueError
+        With a message of the form "X must be ..., not Y".
+    """
+
+    name: str = "bnforge_engine"
+    core: Config = field(default_factory=Config)
+    bus: BusConfig = field(default_factory=BusConfig)
+
+    def __post_init__(self):
+        if (not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.name) or
+                self.name in RESERVED):
+            raise ValueError(f"name must be a Verilog identifier, not {self.name!r}")
+        for key, kind in (("core", Config), ("bus", BusConfig)):
+            if not isinstance(getattr(self, key), kind):
+                raise ValueError(f"{key} must be a {kind.__name__}, not {getattr(self, key)!r}")
+
+    def replace(self, **changes):
+        """This configuration with ``changes``, checked again."""
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def clock_mhz(self):
+        """As of the core; for the constraint only."""
+        return self.core.clock_mhz
+
+    @property
+    def lanes(self):
+        """As of the core."""
+        return self.core.lanes
+
+    # Files.
+
+    def to_dict(self):
+        """Plain data that :meth:`from_dict` reads back; the form of a TOML configuration with a table ``bus``."""
+        return {**self.core.to_dict(), "name": self.name, "bus": dataclasses.asdict(self.bus)}
+
+    @classmethod
+    def from_dict(cls, data):
+        """Configuration from plain data: parameters of :class:`.Config`, but ``name`` is that of the engine, and a
+        table ``bus``. Omitted parameters keep their defaults.
+
+        Raises
+        ------
+        ValueError
+            For an unknown parameter, or a value that is not allowed.
+        """
+        values = dict(data)
+        name, bus = values.pop("name", cls.name), values.pop("bus", {})
+        if not isinstance(bus, dict):
+            raise ValueError(f"bus must be a table, not {bus!r}")
+        known = [item.name for item in dataclasses.fields(BusConfig)]
+        for key in bus:
+            if key not in known:
+                raise ValueError(f"parameter of bus must be one of {', '.join(known)}, not {key!r}")
+        return cls(name=name, core=Config.from_dict(values), bus=BusConfig(**bus))
+
+    # Bytes in memory (docs/engine.md, Memory layout).
+
+    def operand_bytes(self, channels):
+        """Bytes of one position of ``channels`` channels, at most ``lanes``, of x or dy."""
+        return -(-channels * self.core.x_format.width // 8)
+
+    def stored_bytes(self, channels):
+        """The same of y or dx: whole blocks, or the elements alone with float storage."""
+        core = self.core
+        if not core.is_block:
+            return -(-channels * core.element_width // 8)
+        blocks = -(-channels // core.storage.group)
+        return -(-blocks * (core.storage.group * core.element_width + core.storage.exponent_width) // 8)
+
+    def beat_bytes(self, channel):
+        """Bytes of a full beat of a channel's stream."""
+        if channel is Channel.OPERAND:
+            return self.operand_bytes(self.core.lanes)
+        if channel in (Channel.STORED, Channel.RESULT):
+            return self.stored_bytes(self.core.lanes)
+        return 4
