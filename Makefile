@@ -7,7 +7,7 @@ STAMP   := $(VENV)/.installed
 SEED    ?= 2026
 
 .DEFAULT_GOAL := all
-.PHONY: all setup test soak mutants bench baseline figures accuracy train bounds refusals clean help
+.PHONY: all setup test soak mutants bench baseline figures engine faults tensors accuracy train bounds refusals clean help
 
 all: $(STAMP)  ## generate the default core, run real activations through it, count its gates, print one table
 	@$(BIN)/bnforge demo -o build
@@ -36,6 +36,15 @@ baseline: $(STAMP)  ## measure docs/baseline_area.json again, and the tables in 
 
 figures: $(STAMP)  ## measure docs/figures.json again: cycles of the generated cores
 	$(BIN)/python -m bnforge_sim.figures
+
+engine: $(STAMP)  ## measure docs/engine.* again: bytes on the bus, cycles; every run is also compared with the model
+	$(BIN)/python -m bnforge_sim.engine_figures
+
+faults: $(STAMP)  ## the fault campaign: broken memories, descriptors and drivers; after each a pass that must be right
+	$(BIN)/python -m bnforge_sim.faults -o docs/faults.json
+
+tensors: $(STAMP)  ## random tensors through random engines, memory compared byte by byte
+	$(BIN)/python -m bnforge_sim.engine_soak
 
 accuracy: $(STAMP)  ## measure docs/gradient.* again: the gradient of the model against float64, and effective bits of sums
 	$(BIN)/python -m bnforge_sim.accuracy

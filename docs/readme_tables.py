@@ -1,4 +1,4 @@
-"""Writes the tables of README.md that come from measurements, and draws docs/area.svg.
+"""Writes the tables of README.md and docs/engine.md that come from measurements, and draws docs/area.svg.
 
 ``python docs/readme_tables.py`` takes them from docs/*.json; ``--measure`` (``make baseline``) counts the gates first.
 A table stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``; its figures come from docs/*.json, never from a hand.
@@ -15,10 +15,12 @@ from bnforge.presets import PRESETS
 
 DOCS = Path(__file__).resolve().parent
 README = DOCS.parent / "README.md"
+PAGES = [README, DOCS / "engine.md"]
 BASELINE = DOCS / "baseline_area.json"
 FIGURES = DOCS / "figures.json"
 GRADIENT = DOCS / "gradient.json"
 TRAINING = DOCS / "training.json"
+ENGINE = DOCS / "engine.json"
 
 
 def _presets():
@@ -47,6 +49,34 @@ def directions_table():
                  for total in ("ge", "memory_bits")]
         lines.append(f"| `{name}` | {forward.ge:,.0f} | {backward.ge:,.0f} | {both.ge:,.0f} | {saved[0]:.0%} "
                      f"| {forward.memory_bits:,}, {backward.memory_bits:,}, {both.memory_bits:,} | {saved[1]:.0%} |")
+    return "\n".join(lines)
+
+
+def _tensor(row):
+    n_images, height, width, channels = row["shape"]
+    return f"{n_images}·{height}·{width}, C = {channels}", {"blocked": "blocked", "nhwc": "NHWC"}[row["layout"]]
+
+
+def engine_bytes_table():
+    """Bytes on the bus per element, from docs/engine.json."""
+    lines = ["| tensor | layout | bus, bits | forward: floor | on the bus | over | backward: floor | on the bus | over |",
+             "|---|---|---|---|---|---|---|---|---|"]
+    for row in json.loads(ENGINE.read_text(encoding="utf-8"))["bytes"]:
+        cells = [f"{run['floor']:.3f} | {run['total']:.3f} | {run['total'] / run['floor'] - 1:.1%}"
+                 for run in (row["forward"], row["backward"])]
+        lines.append(f"| {' | '.join(_tensor(row))} | {row['data_width']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def engine_speed_table():
+    """Use of the bus and cycles, from docs/engine.json."""
+    lines = ["| bus, bits | latency | order | forward: cycles | ideal | bus busy | backward: cycles | ideal | bus busy |",
+             "|---|---|---|---|---|---|---|---|---|"]
+    for row in json.loads(ENGINE.read_text(encoding="utf-8"))["speed"]:
+        cells = [f"{run['cycles']:,} | {run['ideal']:,} | {run['busy']:.1%}"
+                 for run in (row["forward"], row["backward"])]
+        order = "contiguous" if row["contiguous"] else "grid"
+        lines.append(f"| {row['data_width']} | {row['latency']} | {order} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -157,7 +187,8 @@ def draw_area(path):
 
 
 TABLES = {"area": area_table, "directions": directions_table, "cycles": cycles_table, "gradient": gradient_table,
-          "engine area": engine_area_table, "training": training_table}
+          "engine area": engine_area_table, "engine bytes": engine_bytes_table,
+          "engine speed": engine_speed_table, "training": training_table}
 """Marker name to the function that makes the table."""
 
 
@@ -175,7 +206,8 @@ def main():
     if parser.parse_args().measure:
         baseline.write(BASELINE)
     draw_area(DOCS / "area.svg")
-    README.write_text(with_figures(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(with_figures(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from bnforge import cli
 from bnforge.config import Config, Multiplier
+from bnforge.engine_config import BusConfig, EngineConfig
 from bnforge.formats import E4M3, FP32, BlockFormat, FloatFormat
 
-NAMES = {"Config": Config, "Multiplier": Multiplier, "FloatFormat": FloatFormat, "BlockFormat": BlockFormat,
-         "E4M3": E4M3, "FP32": FP32}
+NAMES = {"Config": Config, "BusConfig": BusConfig, "EngineConfig": EngineConfig, "Multiplier": Multiplier,
+         "FloatFormat": FloatFormat, "BlockFormat": BlockFormat, "E4M3": E4M3, "FP32": FP32}
 """What the expressions of ``PARAMETERS`` may use."""
 
 PARAMETERS = [
@@ -69,6 +70,24 @@ PARAMETERS = [
     ("Config(clock_mhz=float('inf'))", "clock_mhz must be a number from 0.001 to 100000, not inf"),
     ("Config(clock_mhz=float('nan'))", "clock_mhz must be a number from 0.001 to 100000, not nan"),
     ("Config(clock_mhz='fast')", "clock_mhz must be a number from 0.001 to 100000, not 'fast'"),
+    ("BusConfig(data_width=16)", "data_width must be an integer from 32 to 512, not 16"),
+    ("BusConfig(data_width=96)", "data_width must be a power of two, not 96"),
+    ("BusConfig(data_width='64')", "data_width must be an integer from 32 to 512, not '64'"),
+    ("BusConfig(address_width=31)", "address_width must be an integer from 32 to 64, not 31"),
+    ("BusConfig(max_burst=3)", "max_burst must be a power of two, not 3"),
+    ("BusConfig(max_burst=512)", "max_burst must be an integer from 1 to 256, not 512"),
+    ("BusConfig(data_width=512, max_burst=128)", "max_burst must be an integer from 1 to 64, not 128"),
+    ("BusConfig(outstanding=1)", "outstanding must be an integer from 2 to 128, not 1"),
+    ("BusConfig(read_buffer=8)", "read_buffer must be an integer from 16 to 4096, not 8"),
+    ("BusConfig(write_buffer=16)", "write_buffer must be an integer from 32 to 4096, not 16"),
+    ("BusConfig(write_buffer=48)", "write_buffer must be a power of two, not 48"),
+    ("EngineConfig(name='2fast')", "name must be a Verilog identifier, not '2fast'"),
+    ("EngineConfig(bus=64)", "bus must be a BusConfig, not 64"),
+    ("EngineConfig(core='opn16')", "core must be a Config, not 'opn16'"),
+    ("EngineConfig.from_dict({'bus': 64})", "bus must be a table, not 64"),
+    ("EngineConfig.from_dict({'bus': {'width': 64}})",
+     "parameter of bus must be one of data_width, address_width, max_burst, outstanding, read_buffer, write_buffer, "
+     "not 'width'"),
     ("Config.from_dict({'lane': 4})",
      "parameter must be one of name, lanes, x_format, sample_depth, chunk_len, a_fraction, b_fraction, multiplier, "
      "storage, directions, clock_mhz, not 'lane'"),
@@ -118,6 +137,17 @@ USES = [
     ("simulate opn4 --elements 0",
      "bnforge simulate: argument --elements: elements must be an integer from 1 to 1000000000, not 0"),
     ("simulate opn4 -o {files}/core.toml", "bnforge simulate: {files}/core.toml: File exists"),
+    ("generate opn4 --data-width 64 -o {files}/out",
+     "bnforge generate: data_width must be that of an engine (--engine), not 64 of a core"),
+    ("generate opn4 --engine --data-width 48 -o {files}/out",
+     "bnforge generate: data_width must be a power of two, not 48"),
+    ("generate opn4 --engine --data-width 1024 -o {files}/out",
+     "bnforge generate: argument --data-width: data_width must be an integer from 32 to 512, not 1024"),
+    ("registers opn4", "bnforge registers: the following arguments are required: -o/--output"),
+    ("registers opn4 -o {files}/out --format rdl,pdf",
+     "bnforge registers: format must be one of rdl, c, md, html, ipxact, not 'pdf'"),
+    ("registers opn4 -o {files}/core.toml", "bnforge registers: {files}/core.toml: File exists"),
+    ("demo opn4 --engine", "bnforge demo: demo must be of a core, not of an engine"),
     ("area", "bnforge area: configuration must be either PRESET or --config FILE, not neither"),
     ("area opn1_tiny --liberty {files}/none.lib", "bnforge area: {files}/none.lib: No such file or directory"),
     ("area opn1_tiny --liberty {files}/binary", "bnforge area: library must be a Liberty text file, not binary data"),

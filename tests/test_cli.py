@@ -53,7 +53,7 @@ def test_list_prints_every_preset(files):
     assert status == 0 and [line.split()[0] for line in output.splitlines()] == list(PRESETS)
 
 
-@pytest.mark.parametrize("verb", ["", "list", "generate", "simulate", "area", "demo"])
+@pytest.mark.parametrize("verb", ["", "list", "generate", "simulate", "area", "registers", "demo"])
 def test_help_explains_every_option(files, verb):
     status, output, errors = run(f"{verb} --help", files)
     assert (status, errors) == (0, "") and output.startswith(f"usage: bnforge {verb}".rstrip())
@@ -62,13 +62,31 @@ def test_help_explains_every_option(files, verb):
 def test_help_of_the_command_shows_examples_that_parse():
     parser = cli._parser()
     lines = [line.split("   ")[0].split() for line in cli.EPILOG.splitlines() if line.startswith("  bnforge ")]
-    assert {parser.parse_args(line[1:]).verb for line in lines} == {"list", "generate", "simulate", "area"}
+    assert {parser.parse_args(line[1:]).verb for line in lines} == {"list", "generate", "simulate", "area",
+                                                                    "registers"}
 
 
 def test_generate_prints_what_it_wrote(files):
     status, output, _errors = run("generate --config {files}/tiny.toml -o {files}/out", _with_tiny(files))
     names = [path.removeprefix(f"{files}/out/") for path in output.splitlines()]
     assert status == 0 and names == ["tiny.sv", "tiny.f", "tiny.sdc", "tiny_inst.sv", "manifest.json"]
+
+
+def test_generate_of_an_engine_adds_registers_and_driver(files):
+    status, output, _errors = run("generate --config {files}/tiny.toml --engine --data-width 32 -o {files}/out",
+                                  _with_tiny(files))
+    names = [path.removeprefix(f"{files}/out/") for path in output.splitlines()]
+    assert status == 0 and names == ["tiny.sv", "tiny.f", "tiny.sdc", "tiny_inst.sv", "tiny_registers.rdl",
+                                     "tiny_registers.md", "bnforge.h", "bnforge.c", "bnforge_registers.h",
+                                     "manifest.json"]
+    assert "m_axi_rdata" in open(f"{files}/out/tiny.sv", encoding="utf-8").read()
+    assert '"data_width": 32' in open(f"{files}/out/manifest.json", encoding="utf-8").read()
+
+
+def test_registers_prints_what_it_wrote(files):
+    status, output, _errors = run("registers opn4 -o {files}/out --format rdl,c", files)
+    assert status == 0
+    assert output.split() == [f"{files}/out/bnforge_engine_registers.rdl", f"{files}/out/bnforge_registers.h"]
 
 
 def _with_tiny(files):

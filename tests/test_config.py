@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 from bnforge import presets
-from bnforge.config import Config, Multiplier
+from bnforge.config import Config, Multiplier, read_toml
+from bnforge.engine_config import configuration
 from bnforge.formats import BF16, E4M3, FLOAT_FORMATS, FP10, FP16, BlockFormat, FloatFormat
 from refusals import PARAMETERS, message_of
 
@@ -47,7 +48,9 @@ def test_the_default_configuration_is_opn16_but_for_its_name():
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
 def test_examples_are_read_and_named_after_their_file(path):
-    assert Config.from_toml(path).name == path.stem
+    config = configuration(read_toml(path))
+    assert config.name == path.stem
+    assert configuration(config.to_dict()) == config
 
 
 def test_a_file_gives_what_it_says_and_defaults_for_the_rest(tmp_path):

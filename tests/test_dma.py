@@ -4,7 +4,7 @@ import random
 
 import pytest
 from bnforge.engine_config import BusConfig
-from bnforge_sim.dma import CopierBench, Traffic, copy_at_random
+from bnforge_sim.dma import Broken, CopierBench, Traffic, copy_at_random
 from bnforge_sim.dma_programs import Transfer, copied, random_program
 
 SLVERR, DECERR, EXOKAY = 2, 3, 1
@@ -25,7 +25,7 @@ def bench(bus, beat_bytes, seed):
 @ENGINES
 @pytest.mark.xdist_group("dma")
 def test_random_copies_move_the_right_bytes_and_touch_nothing_else(bench, seed):
-    for number in range(120):
+    for number in range(100):
         assert copy_at_random(bench, random.Random(f"{seed} {number}")) is None, number
 
 
@@ -51,6 +51,14 @@ def test_an_error_of_memory_is_noticed_in_the_burst_it_answers(bench, write, res
     for burst, noticed in ((last, response != EXOKAY), (last + 1, False)):
         bench.copy(bytes(8192), 0, read, written, traffic=Traffic(fault=(write, burst, response)), reset=True)
         assert bench.error == noticed
+
+
+@ENGINES
+@pytest.mark.xdist_group("dma")
+def test_a_beat_without_a_place_to_go_to_is_held(bench):
+    size = bench.beat_bytes
+    with pytest.raises(Broken, match="no end"):
+        bench.copy(bytes(8192), 0, [Transfer(0, 2 * size)], [Transfer(4096, size)], patience=1000)
 
 
 @pytest.mark.xdist_group("dma")

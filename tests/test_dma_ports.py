@@ -96,7 +96,8 @@ def test_read_port_serves_the_first_channel_and_sends_data_where_it_belongs(seed
                 ctx.set(port.m_axi_rdata, oldest[1][0] + beat)
                 ctx.set(port.m_axi_rlast, beat == oldest[1][1])
             assert ctx.get(port.o_valid) == (valid << oldest[0] if oldest else 0)
-            assert ctx.get(port.o_idle) == (oldest is None) and ctx.get(port.o_wait) == (oldest is not None and not valid)
+            assert ctx.get(port.o_idle) == (oldest is None)
+            assert ctx.get(port.o_wait) == (oldest is not None and not valid)
             assert ctx.get(port.o_error) == (valid and response >= SLVERR) and ctx.get(port.o_response) == response
             bench.look(ctx, oldest, len(bench.asked) - answered)
             if valid:
@@ -151,4 +152,5 @@ def test_write_port_sends_the_data_of_each_burst_and_counts_what_is_written(seed
 
     simulate(port, process)
     queues = [list(part) for part in beats]
-    assert not bench.left() and sent == [queues[channel].pop(0) for channel, (_address, more, _end) in bench.asked for _ in range(more + 1)]
+    assert not bench.left()
+    assert sent == [queues[channel].pop(0) for channel, (_address, more, _end) in bench.asked for _ in range(more + 1)]

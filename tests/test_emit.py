@@ -13,13 +13,15 @@ from amaranth.hdl import ClockDomain, Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from bnforge import emit, tools
-from bnforge.config import Config
-from bnforge.presets import PRESETS, opn16
+from bnforge.config import read_toml
+from bnforge.engine_config import EngineConfig, configuration
+from bnforge.presets import PRESETS, opn1_tiny, opn16
 from bnforge_sim.build import verilator_environment
 
 ROOT = Path(__file__).parent.parent
 CORES = {name: config for name, (config, _text) in PRESETS.items()} | {
-    path.stem: Config.from_toml(path) for path in sorted(ROOT.glob("examples/*.toml"))}
+    path.stem: configuration(read_toml(path)) for path in sorted(ROOT.glob("examples/*.toml"))} | {
+    "tiny_engine": EngineConfig(name="tiny_engine", core=opn1_tiny)}
 
 every_core = pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.xdist_group(name))
                                               for name in CORES])
@@ -101,7 +103,7 @@ def test_another_process_writes_the_same_bytes(generated, name, tmp_path):
 def test_the_manifest_describes_the_other_files(generated, name):
     directory = generated(name)
     manifest = json.loads((directory / "manifest.json").read_text())
-    assert Config.from_dict(manifest["configuration"]) == CORES[name]
+    assert configuration(manifest["configuration"]) == CORES[name]
     assert manifest["versions"] == tools.versions()
     assert manifest["sha256"] == {path.name: hashlib.sha256(path.read_bytes()).hexdigest()
                                   for path in directory.iterdir() if path.name != "manifest.json"}

@@ -223,7 +223,8 @@ def test_markdown_of_a_build_has_its_values():
 
 def test_committed_files_are_those_of_the_table():
     assert (ROOT / "docs/registers.md").read_text() == export.markdown(), "run python -m bnforge.registers"
-    assert (ROOT / "hdl/bnforge/driver" / export.HEADER).read_text() == export.c_header(), "run python -m bnforge.registers"
+    header = (ROOT / "hdl/bnforge/driver" / export.HEADER).read_text()
+    assert header == export.c_header(), "run python -m bnforge.registers"
 
 
 def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path):

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from . import __version__
-from .config import Config, read_toml
-from .engine_config import EngineConfig
+from .config import read_toml
+from .engine_config import EngineConfig, configuration
 from .formats import require_int
 from .presets import PRESETS
 from .tools import ToolError
@@ -122,16 +122,13 @@ def _configuration(chosen, default=None):
     data = read_toml(chosen.config) if chosen.config else PRESETS[name][0].to_dict()
     if chosen.directions is not None:
         data["directions"] = chosen.directions
-    if not (chosen.engine or "bus" in data):
-        if chosen.data_width is not None:
-            raise ValueError(f"data_width must be given with --engine only, not {chosen.data_width} alone")
-        return Config.from_dict(data)
-    if not chosen.config:
+    if chosen.engine and not chosen.config:
         del data["name"]  # of the core; the engine has its own
-    bus = data.get("bus", {})
-    if chosen.data_width is not None and isinstance(bus, dict):
-        data["bus"] = bus | {"data_width": chosen.data_width}
-    return EngineConfig.from_dict(data)
+    if chosen.data_width is not None:
+        if not chosen.engine and "bus" not in data:
+            raise ValueError(f"data_width must be that of an engine (--engine), not {chosen.data_width} of a core")
+        data["bus"] = (data.get("bus") or {}) | {"data_width": chosen.data_width}
+    return configuration(data, engine=chosen.engine)
 
 
 def _list(_chosen):
@@ -174,6 +171,10 @@ def _simulate(chosen):
     import bnforge_sim
     chosen.output.mkdir(parents=True, exist_ok=True)
     waves = chosen.output / f"{config.name}.vcd" if chosen.waves else None
+    if isinstance(config, EngineConfig):
+        from bnforge_sim.engine_simulate import simulate_engine
+        return 1 if simulate_engine(config, elements=chosen.elements, seed=chosen.seed, waves=waves,
+                                    cache=chosen.output / "verilator") else 0
     result = bnforge_sim.simulate(config, elements=chosen.elements, seed=chosen.seed, waves=waves,
                                   cache=chosen.output / "verilator")
     return 1 if result.mismatches else 0
@@ -194,6 +195,8 @@ def _area(chosen):
 
 def _demo(chosen):
     config = _configuration(chosen, default="opn16")
+    if isinstance(config, EngineConfig):
+        raise ValueError("demo must be of a core, not of an engine: bnforge simulate --engine")
     require_simulation()
     from . import demo
     return demo.run(config, chosen.output)

@@ -9,8 +9,8 @@ from .config import Config
 from .formats import require_int
 from .keywords import RESERVED
 
-__all__ = ["BusConfig", "EngineConfig", "Channel", "Cause", "DESCRIPTOR_WORDS", "JOB_WORDS", "DIMENSIONS",
-           "COUNT_WIDTH"]
+__all__ = ["BusConfig", "EngineConfig", "configuration", "Channel", "Cause", "DESCRIPTOR_WORDS", "JOB_WORDS",
+           "DIMENSIONS", "COUNT_WIDTH"]
 
 DIMENSIONS = 3
 """Dimensions of a transfer descriptor beyond the bytes of a row."""
@@ -125,6 +125,7 @@ class EngineConfig:
     name : str
         Name of the top module and of the generated files: a Verilog identifier.
     core : Config
+        Its name does not matter, and becomes the default.
     bus : BusConfig
 
     Raises
@@ -144,6 +145,7 @@ class EngineConfig:
         for key, kind in (("core", Config), ("bus", BusConfig)):
             if not isinstance(getattr(self, key), kind):
                 raise ValueError(f"{key} must be a {kind.__name__}, not {getattr(self, key)!r}")
+        object.__setattr__(self, "core", self.core.replace(name=Config.name))
 
     def replace(self, **changes):
         """This configuration with ``changes``, checked again."""
@@ -206,3 +208,15 @@ class EngineConfig:
         if channel in (Channel.STORED, Channel.RESULT):
             return self.stored_bytes(self.core.lanes)
         return 4
+
+
+def configuration(data, *, engine=False):
+    """What plain data describe: an :class:`EngineConfig` if they have a table ``bus``, or are to be one, else a
+    :class:`.Config`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown parameter, or a value that is not allowed.
+    """
+    return EngineConfig.from_dict(data) if engine or "bus" in data else Config.from_dict(data)

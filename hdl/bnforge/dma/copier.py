@@ -1,7 +1,7 @@
 """The DMA engine alone: copies from anywhere to anywhere."""
 
-from amaranth.hdl import ClockDomain, Module, ResetSignal
-from amaranth.lib import wiring
+from amaranth.hdl import ClockDomain, Module, ResetSignal, Value
+from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out, connect
 
 from .midend import Midend
@@ -61,14 +61,17 @@ class Copier(wiring.Component):
                          ready.eq(midend.i.ready & ~ResetSignal())]
         connect(m, midends[0].o, reader.i)
         connect(m, midends[1].o, writer.i_row)
-        connect(m, reader.o, writer.i)
+        # Without a queue between them a wait of either side is one of the other, too.
+        m.submodules.beats = beats = fifo.SyncFIFO(width=Value.cast(reader.o.payload).shape().width, depth=4)
+        for source, sink in ((reader.o, beats.w_stream), (beats.r_stream, writer.i)):
+            m.d.comb += [sink.valid.eq(source.valid), sink.payload.eq(source.payload), source.ready.eq(sink.ready)]
         connect(m, reader.o_request, reads.i_request[0])
         connect(m, writer.o_request, writes.i_request[0])
         connect(m, writer.o, writes.i_beat[0])
         m.d.comb += [
             reader.i_valid.eq(reads.o_valid), reader.i_beat.eq(reads.o_beat),
-            self.idle.eq(midends[0].o_idle & midends[1].o_idle & reader.o_idle & writer.o_idle & reads.o_idle
-                         & writes.o_idle)]
+            self.idle.eq(midends[0].o_idle & midends[1].o_idle & reader.o_idle & ~beats.r_rdy & writer.o_idle
+                         & reads.o_idle & writes.o_idle)]
         with m.If(reads.o_error | writes.o_error | writer.o_misframed):
             m.d.sync += self.error.eq(1)
         for port in (reads, writes):

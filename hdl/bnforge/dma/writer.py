@@ -46,9 +46,9 @@ class _Plan(wiring.Component):
 class WriteChannel(wiring.Component):
     """Writes the beats of a stream to rows.
 
-    Bytes are collected into bus beats, and a burst is offered once all of its bus beats are in the buffer: what is begun
-    on the bus can be finished whatever becomes of the stream. Of the beat of a short row the bytes beyond it are left
-    out.
+    Bytes are collected into bus beats, and a burst is offered once all of its bus beats are in the buffer: what is
+    begun on the bus can be finished whatever becomes of the stream. Of the beat of a short row the bytes beyond it are
+    left out.
 
     Throughput: one bus beat per cycle, one stream beat per cycle where bus beats are at least as long.
 

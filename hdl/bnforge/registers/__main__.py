@@ -1,4 +1,4 @@
-"""Write docs/registers.md and hdl/bnforge/driver/bnforge_registers.h: ``python -m bnforge.registers`` in the repository."""
+"""``python -m bnforge.registers`` in the repository: docs/registers.md and the C header of the driver made anew."""
 
 from pathlib import Path
 
