@@ -5,6 +5,7 @@ import pytest
 
 def pytest_addoption(parser):
     parser.addoption("--seed", type=int, default=2026, help="seed of the random stimulus (default 2026)")
+    parser.addoption("--all-engines", action="store_true", help="cocotb benches of every engine, some minutes")
 
 
 def pytest_configure(config):

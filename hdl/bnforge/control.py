@@ -1,6 +1,6 @@
 """Frontend of the engine: runs jobs and chains of jobs, and ends a run at the first error."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
