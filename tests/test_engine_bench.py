@@ -122,6 +122,7 @@ endmodule
 """
 CONFIG = EngineConfig(name="stand_in", core=opn1_tiny,
                       bus=BusConfig(max_burst=4, outstanding=4, read_buffer=4, write_buffer=8))
+pytestmark = pytest.mark.xdist_group("engine bench")
 BASE, SOURCE, TARGET, SIZE = 0x10000, 0x10000, 0x12000, 0x2000
 
 

@@ -133,7 +133,8 @@ def build_design(kind, name, verilog, defines, *, cache, waves, optimise=True):
     """
     cache = Path(cache).resolve()
     once = [*((SOURCES / source).read_text() for source in kind.once), *_tool_versions(), *CXX, FAST, SLOW]
-    each = [*once, (SOURCES / kind.each).read_text(), *VERILATOR_FLAGS, str((waves, optimise)), *kind.link, *defines, verilog]
+    each = [*once, (SOURCES / kind.each).read_text(), *VERILATOR_FLAGS, str((waves, optimise)), *kind.link, *defines,
+            verilog]
 
     def compile_once(folder):
         _compile(folder, [(SOURCES / kind.once[0], "once.o", FAST, [])], [])

@@ -89,7 +89,7 @@ class TensorRun:
     activation : Activation
     frozen : bool
     base : int
-        Address of the memory.
+        Address of the memory; no job may lie at 0.
     seed : int
         Of the codes, of the places, and of the noise in memory.
     aligned : bool
@@ -107,7 +107,7 @@ class TensorRun:
         Bytes of the memory.
     """
 
-    def __init__(self, config, shape, *, layout=Layout.BLOCKED, activation=Activation.RELU, frozen=False, base=0,
+    def __init__(self, config, shape, *, layout=Layout.BLOCKED, activation=Activation.RELU, frozen=False, base=4096,
                  seed=0, aligned=False, gap=0, tensors=None):
         self.config, self.shape, self.layout, self.base, self.seed = config, shape, layout, base, seed
         self.both = config.replace(core=config.core.replace(directions=Directions.BOTH))

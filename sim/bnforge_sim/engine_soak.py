@@ -1,4 +1,4 @@
-"""``python -m bnforge_sim.engine_soak``: tensors of random shape through random engines, memory compared byte by byte."""
+"""``python -m bnforge_sim.engine_soak``: random tensors through random engines, memory compared byte by byte."""
 
 import argparse
 import sys
@@ -71,7 +71,7 @@ def run_case(config, shape, rng, *, model=None, **options):
     signed = not core.is_block or core.storage.signed
     run = TensorRun(config, shape, layout=list(Layout)[rng.integers(2)], frozen=bool(rng.integers(5) == 0), seed=seed,
                     activation=Activation(int(rng.integers(0 if signed else 1, 3))),
-                    base=int(rng.integers(2 ** min(config.bus.address_width - 13, 50))) * 4096)
+                    base=int(rng.integers(1, 2 ** min(config.bus.address_width - 13, 50))) * 4096)
     model = random_model(rng) if model is None else model
     bench = run.bench(model=model, seed=seed, **options)
     done = [] if core.has_forward else [FORWARD]
