@@ -59,7 +59,8 @@ def _tensor(row):
 
 def engine_bytes_table():
     """Bytes on the bus per element, from docs/engine.json."""
-    lines = ["| tensor | layout | bus, bits | forward: floor | on the bus | over | backward: floor | on the bus | over |",
+    lines = ["| tensor | layout | bus, bits | forward: floor | on the bus | over | backward: floor | on the bus | over "
+             "|",
              "|---|---|---|---|---|---|---|---|---|"]
     for row in json.loads(ENGINE.read_text(encoding="utf-8"))["bytes"]:
         cells = [f"{run['floor']:.3f} | {run['total']:.3f} | {run['total'] / run['floor'] - 1:.1%}"
@@ -70,7 +71,8 @@ def engine_bytes_table():
 
 def engine_speed_table():
     """Use of the bus and cycles, from docs/engine.json."""
-    lines = ["| bus, bits | latency | order | forward: cycles | ideal | bus busy | backward: cycles | ideal | bus busy |",
+    lines = ["| bus, bits | latency | order | forward: cycles | ideal | bus busy | backward: cycles | ideal | bus busy "
+             "|",
              "|---|---|---|---|---|---|---|---|---|"]
     for row in json.loads(ENGINE.read_text(encoding="utf-8"))["speed"]:
         cells = [f"{run['cycles']:,} | {run['ideal']:,} | {run['busy']:.1%}"

@@ -1,7 +1,8 @@
 """Bugs planted in the design on purpose, and whether the regression catches them: ``python -m tests.mutants [NAME]``.
 
 Each mutant is one replacement in one source file of the generator, applied to a copy. The copy's Verilog then runs the
-pairwise cases of small configurations; a mutant is caught when anything differs from the model, or the core hangs.
+pairwise cases of small configurations; a mutant is caught when anything differs from the model, or the core hangs. One
+of the engine runs random tensors and scenes of faults on two small engines.
 """
 
 import argparse
@@ -95,6 +96,63 @@ MUTANTS = [
            "places = places + 0"),
 ]
 
+ENGINE_MUTANTS = [
+    Mutant("bursts cross the multiple of their longest size", "dma/bursts.py", "longest - place", "longest"),
+    Mutant("midend: strides are unsigned", "dma/midend.py", "step.eq(stride.as_signed())", "step.eq(stride)"),
+    Mutant("midend: the second dimension does not start again", "dma/midend.py", 'm.next = "AGAIN0"',
+           'm.next = "ROWS"'),
+    Mutant("reader: one bus beat too many is asked for", "dma/reader.py", "(free > burst.more)",
+           "(free >= burst.more)"),
+    Mutant("reader: a short beat is not filled up", "dma/reader.py", "queued.pad.eq(burst.short & burst.last)",
+           "queued.pad.eq(0)"),
+    Mutant("reader: TLAST comes with the first beat of the last bus beat", "dma/reader.py", "last & (level == size)",
+           "last"),
+    Mutant("writer: bytes before the first are written", "dma/writer.py",
+           "(i >= target.start) & (i <= target.stop)", "(i <= target.stop)"),
+    Mutant("writer: a TLAST in the middle of a row is overlooked", "dma/writer.py",
+           "wanted & fed & last & (level <= target.stop)", "0"),
+    Mutant("writer: what a short row leaves out is kept", "dma/writer.py",
+           "Mux(emit, Mux(target.row_last, 0, after)", "Mux(emit, after"),
+    Mutant("port: draining begins further bursts", "dma/ports.py", "& ready & ~port.i_halt", "& ready"),
+    Mutant("port: WLAST a beat early", "dma/ports.py", "last.eq(final),", "last.eq(number + 1 == burst.more),"),
+    Mutant("port: DECERR is no error", "dma/ports.py", "self.o_error.eq(taken & self.m_axi_bresp[1])",
+           "self.o_error.eq(taken & (self.m_axi_bresp == 2))"),
+    Mutant("loader: a row of several beats may be of any length", "dma/loader.py", "several & (remainder != 0)", "0"),
+    Mutant("loader: the third count may be 0", "dma/loader.py", "m.Case(4, 6, 8)", "m.Case(4, 6)"),
+    Mutant("control: core and channels are not reset after an error", "engine.py",
+           "~self.aresetn | control.o_clear", "~self.aresetn"),
+    Mutant("control: the next job does not wait for the answers", "control.py", "== used) & self.i_idle", "== used)"),
+    Mutant("control: tiles of header and operand are not compared", "control.py",
+           "compared = [Channel.HEADER, ", "compared = ["),
+    Mutant("control: no watchdog", "control.py", "waited == self.i_watchdog", "0"),
+    Mutant("tiles count whose writes have failed", "engine.py", "& writes.o_end & ~control.o_draining",
+           "& writes.o_end"),
+    Mutant("exponents before their elements", "engine.py",
+           "for part in (tdata[group * block:(group + 1) * block], tuser[group * exponent:(group + 1) * exponent])]",
+           "for part in (tuser[group * exponent:(group + 1) * exponent], tdata[group * block:(group + 1) * block])]"),
+    Mutant("registers: job words change while busy", "registers/block.py", "self.i_busy & Cat(locked).any()", "0"),
+]
+"""Of the engine; what catches them is the system test and the fault campaign."""
+
+_CHECK_ENGINE = """
+import sys
+import numpy as np
+from bnforge_sim.engine_soak import CORES, engines, random_shape, run_case
+from bnforge_sim.faults import ENGINES, run_scene
+rng = np.random.default_rng(int(sys.argv[2]))
+for name, width in (("narrow", 64), ("odd", 32)):
+    config = engines(name, width, rng)
+    for _ in range(25):
+        found = run_case(config, random_shape(config, rng, 150), rng, cache=sys.argv[1])
+        if found:
+            sys.exit(f"caught on {name}, {width} bits: {found[0][-200:]}")
+for scene in range(8):
+    for name in list(ENGINES)[:2]:
+        _, messages = run_scene(name, [int(sys.argv[2]), scene], sys.argv[1])
+        if messages:
+            sys.exit(f"caught on {name}: {messages[0][-200:]}")
+"""
+
 _CHECK = """
 import sys
 import numpy as np
@@ -132,7 +190,8 @@ def run(mutant, directory, seed):
     if mutant is not None:
         path = sources / "bnforge" / mutant.file
         path.write_text(path.read_text().replace(mutant.old, mutant.new))
-    command = (f"import sys; sys.path[:0] = [{str(sources)!r}, {str(ROOT / 'sim')!r}]\n{_CHECK}")
+    check = _CHECK_ENGINE if mutant in ENGINE_MUTANTS else _CHECK
+    command = (f"import sys; sys.path[:0] = [{str(sources)!r}, {str(ROOT / 'sim')!r}]\n{check}")
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", command, str(Path(directory) / "build"), str(seed)],
                           capture_output=True, text=True)
     if not done.returncode:
@@ -148,7 +207,8 @@ def main():
     parser.add_argument("names", nargs="*", help="part of a mutant's name; default: all")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    chosen = [mutant for mutant in MUTANTS if not arguments.names or any(n in mutant.name for n in arguments.names)]
+    chosen = [mutant for mutant in MUTANTS + ENGINE_MUTANTS
+              if not arguments.names or any(name in mutant.name for name in arguments.names)]
     survivors = 0
     for number, mutant in enumerate([None, *chosen]):
         with tempfile.TemporaryDirectory(prefix="bnforge-mutant-") as directory:

@@ -147,7 +147,8 @@ USES = [
     ("registers opn4 -o {files}/out --format rdl,pdf",
      "bnforge registers: format must be one of rdl, c, md, html, ipxact, not 'pdf'"),
     ("registers opn4 -o {files}/core.toml", "bnforge registers: {files}/core.toml: File exists"),
-    ("demo opn4 --engine", "bnforge demo: demo must be of a core, not of an engine"),
+    ("demo opn4 --engine", "bnforge: unrecognized arguments: --engine"),
+    ("demo --config {files}/engine.toml", "bnforge demo: demo must be of a core, not of an engine (a table 'bus')"),
     ("area", "bnforge area: configuration must be either PRESET or --config FILE, not neither"),
     ("area opn1_tiny --liberty {files}/none.lib", "bnforge area: {files}/none.lib: No such file or directory"),
     ("area opn1_tiny --liberty {files}/binary", "bnforge area: library must be a Liberty text file, not binary data"),
@@ -179,6 +180,7 @@ _GATE = ("library({name}) {{ cell (GATE) {{ area : 1; pin (A) {{ direction : inp
          "pin (B) {{ direction : input; }} pin (Y) {{ direction : output; function : \"{function}\"; }} }} }}")
 
 FILES = {
+    "engine.toml": "[bus]\ndata_width = 64\n",
     "core.toml": 'name = "core"\nlanes = 1\n',
     "broken.toml": "lanes = = 4\n",
     "refused.toml": "lanes = 64\n",

@@ -20,8 +20,6 @@ from bnforge_sim.build import verilator_environment
 BENCHES = Path(__file__).parent / "cocotb"
 TESTS = ("register_access", "aligned", "nhwc_stalled", "chained", "bus_errors", "timeouts", "aborted",
          "reset_in_mid_transfer")
-WHOLE = {"verilator": ["--output-split", "0"], "icarus": []}
-"""One file of C++ compiles in two thirds of the time of many with a precompiled header."""
 SMALL = Config(lanes=4, sample_depth=16, chunk_len=8, storage=BlockFormat(2, 6))
 """Two blocks of 20 bits in a beat of 5 bytes."""
 ODD = Config(lanes=3, x_format=FP10, sample_depth=16, chunk_len=8, storage=BlockFormat(1, 5))
@@ -64,7 +62,7 @@ def test_engine(simulator, tests, config, seed, tmp_path, monkeypatch):
     settings.write_text(json.dumps(config.to_dict()))
     runner = get_runner(simulator)
     runner.build(sources=[source], hdl_toplevel=config.name, build_dir=tmp_path / "build",
-                 build_args=BUILD_ARGS[simulator] + WHOLE[simulator], timescale=("1ns", "1ps"))
+                 build_args=BUILD_ARGS[simulator], timescale=("1ns", "1ps"))
     results = tmp_path / "results.xml"
     with contextlib.suppress(SystemExit):  # raised for failed tests; the results file names them
         runner.test(hdl_toplevel=config.name, test_module="bench_engine", build_dir=tmp_path / "build",

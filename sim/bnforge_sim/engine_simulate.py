@@ -44,6 +44,8 @@ def simulate_engine(config, *, elements=200_000, seed=0, cache=DEFAULT_CACHE, wa
         if waves is not None:
             report(f"waves in {waves}")
             break
-    report(f"{config.name}: seed {seed}, {tensors} tensors, {compared} elements compared, {differences} differences, "
+    directions = " and ".join(["forward"] * config.core.has_forward + ["backward"] * config.core.has_backward)
+    report(f"{config.name}: seed {seed}, {tensors} random tensors {directions}, {compared} elements compared, "
+           f"{differences} differences, "
            f"{compared / (time.perf_counter() - start):.3g} elements/s, building included")
     return differences

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bnforge.engine_config import Channel
+from bnforge.registers import registers
 
 from .descriptors import DESCRIPTOR_BYTES
 from .driver import Status
@@ -49,6 +50,13 @@ class Scene:
     @property
     def driver(self):
         return register_driver(self.bench)
+
+    def as_reset(self):
+        """Raise :class:`Hang` unless all registers have their reset values."""
+        for register in registers(self.bench.config):
+            word = self.bench.read(register.offset)
+            if None not in [item.reset for item in register.fields] and word != register.reset:
+                raise Hang(f"after a reset {register.name} is {word:#x}, not {register.reset:#x}")
 
     def enable(self):
         """Set the interrupts and the watchdog, which a reset clears."""

@@ -134,7 +134,7 @@ class WriteChannel(wiring.Component):
             m.d.sync += [last.eq(self.i.payload.last), fed.eq(1)]
         with m.Elif(emit & target.row_last):
             m.d.sync += fed.eq(0)
-        # A beat that follows the last one of a tile in the same row, or a row that does not end as its tile does.
+        # A row that does not end as its tile does, or that wants more after the last beat of a tile.
         row_ends = comb(m, emit & target.row_last, "row_ends")
-        m.d.comb += self.o_misframed.eq(row_ends & (last != target.end) | inserted & ~row_ends & fed & last)
+        m.d.comb += self.o_misframed.eq(row_ends & (last != target.end) | wanted & fed & last & (level <= target.stop))
         return wanted

@@ -65,7 +65,7 @@ struct bnforge_scale {
     float c, eps;
 };
 
-/* N images of H x W positions of C channels; the layout is that of the operand, the stored tensor and the result. */
+/* N images of H x W positions of C channels; operand, stored tensor and result have one layout (docs/engine.md). */
 struct bnforge_shape {
     uint32_t images, height, width, channels;
     uint32_t layout; /* enum bnforge_layout */
@@ -126,7 +126,7 @@ int bnforge_chain(const struct bnforge *device, const struct bnforge_workspace *
 
 /* Start the chain of jobs at a bus address. With a wait function the interrupt is enabled, else disabled. */
 int bnforge_start(const struct bnforge *device, uint64_t job);
-/* Return when the run is over and the engine idle, or after limit looks at STATUS for either (0: no limit). After
+/* Look at STATUS at most limit times until the run is over, then as often until the engine is idle; 0: no limit. After
  * BUS_TIMEOUT it may drain for ever, which is not waited for. */
 int bnforge_wait(const struct bnforge *device, uint32_t limit);
 /* Read how the run went, and clear its events and flags. */
@@ -136,7 +136,7 @@ void bnforge_abort(const struct bnforge *device);
 /* End what runs, set every register to its reset value, and wait as bnforge_wait does. */
 int bnforge_reset(const struct bnforge *device, uint32_t limit);
 
-/* bnforge_prepare, _start, _wait and _finish. */
+/* bnforge_prepare, _start, _wait (which has the limit) and _finish; the result is written only when a run has ended. */
 int bnforge_forward(const struct bnforge *device, const struct bnforge_work *work,
                     const struct bnforge_workspace *workspace, uint32_t limit, struct bnforge_result *result);
 int bnforge_backward(const struct bnforge *device, const struct bnforge_work *work,

@@ -104,7 +104,7 @@ _ACCESS_TEXT = """\
 Refused is also a write to a register without a writable field, and any access to an address without a register. A
 refused access is answered SLVERR, reads 0, sets STATUS.refused and changes nothing else; a write that is refused for
 one bit has no other effect either. Bits without a field read 0, and what is written to them is ignored, as are the low
-two bits of an address. What the words of a job and the causes say is in [engine.md](engine.md).
+two bits of an address. What the words of a job and the causes say is in docs/engine.md of bnforge.
 """
 _ACCESS_MARK = {Access.READ_ONLY: "ro", Access.READ_WRITE: "rw", Access.PULSE: "pulse", Access.CLEAR_BY_ONE: "w1c",
                 Access.EXTERNAL: "rw"}
@@ -116,7 +116,7 @@ def markdown(config=None):
         lines = ["# Registers", "", "Generated from `bnforge.registers.table` by `python -m bnforge.registers`; "
                  "`bnforge_registers.h` has the same for C.", "", *_ACCESS_TEXT.splitlines()]
     else:
-        lines = [f"# Registers of {config.name}", "", *_origin(config)]
+        lines = [f"# Registers of {config.name}", "", *_origin(config), "", *_ACCESS_TEXT.splitlines()]
     lines += ["", "| offset | register | bits | field | access | reset | |", "|---|---|---|---|---|---|---|"]
     for register in registers(config):
         place = f"| 0x{register.offset:03X} | `{register.name}` "
