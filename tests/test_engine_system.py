@@ -152,6 +152,24 @@ def test_interrupts():
     assert (caught.value.cause, caught.value.channel) == (Cause.READ_SLVERR, 5)
 
 
+def test_reads_are_reported_before_writes():
+    tensors, bench = run(NARROW_64, Shape(4, 10, 10, 2))
+    driver = register_driver(bench)
+    drive(driver.watchdog(300))
+    bench.regions(tensors.regions(FORWARD))
+    for fault in (Fault(FaultKind.STOP_B), Fault(FaultKind.STOP_R, region="x", index=24)):
+        bench.inject(fault)
+    drive(driver.start(tensors.places[FORWARD][0]))
+    assert bench.wait(5000)
+    totals, error = bench.totals(), drive(driver.error())
+    assert totals.reads and totals.writes
+    assert (error.cause, error.channel, error.address) == (Cause.BUS_TIMEOUT, 1, totals.oldest)
+    assert drive(driver.status()) == Status.BUSY | Status.DRAINING | Status.ERROR
+    bench.heal()
+    with pytest.raises(EngineError, match="BUS_TIMEOUT on channel 1"):
+        drive(driver.wait(polls=100))
+
+
 def test_addresses_reach_the_end_of_their_space():
     shape = Shape(1, 3, 4, 3)
     size = TensorRun(ODD_256, shape, seed=1).size

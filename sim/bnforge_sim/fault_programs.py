@@ -18,22 +18,21 @@ class Corrupt(FaultClass):
 
     def prepare(self):
         channel, program = self.pick(list(self.scene.descriptors().items()))
-        self.address, descriptor = self.pick(program)
-        self.channel = channel
+        place, _ = self.pick(program)
         beat = self.bench.config.beat_bytes(channel)
         choices = ["zero length", "zero count", "wide count", "reserved flag"]
         choices += ["address"] * (self.bench.config.bus.address_width < 64) + ["length"] * (beat > 1)
         choice = self.pick(choices)
         word = {"zero length": 2, "reserved flag": 3, "address": 1, "length": 2}.get(choice, self.pick([4, 6, 8]))
-        old = self.scene.get(self.address + 4 * word)
+        old = self.scene.get(place + 4 * word)
         value = {"zero length": 0, "zero count": 0, "wide count": old | 1 << int(self.rng.integers(24, 32)),
                  "reserved flag": old | 1 << int(self.rng.integers(2, 32)),
                  "address": old | 1 << int(self.rng.integers(min(31, self.bench.config.bus.address_width - 32), 32)),
                  "length": beat * int(self.rng.integers(1, 50)) + int(self.rng.integers(1, max(2, beat)))}[choice]
-        self.scene.put(self.address + 4 * word, value)
+        self.scene.put(place + 4 * word, value)
         cause = (Cause.DESCRIPTOR_ZERO if "zero" in choice else Cause.DESCRIPTOR_LENGTH if choice == "length" else
                  Cause.DESCRIPTOR_RESERVED)
-        self.result = Expected(frozenset({cause}), (channel,), self.address)
+        self.result = Expected(frozenset({cause}), (channel,), place)
 
 
 class MissingEnd(FaultClass):

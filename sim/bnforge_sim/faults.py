@@ -254,7 +254,7 @@ def table(counts):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m bnforge_sim.faults", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--scenes", type=int, default=200, help="scenes of each engine (default: %(default)s)")
+    parser.add_argument("--scenes", type=int, default=60, help="scenes of each engine (default: %(default)s)")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES), help="default: all")
     parser.add_argument("--seed", type=int, default=1, help="another seed is another campaign (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: %(default)s)")
