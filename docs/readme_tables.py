@@ -21,6 +21,7 @@ FIGURES = DOCS / "figures.json"
 GRADIENT = DOCS / "gradient.json"
 TRAINING = DOCS / "training.json"
 ENGINE = DOCS / "engine.json"
+FAULTS = DOCS / "faults.json"
 
 
 def _presets():
@@ -79,6 +80,20 @@ def engine_speed_table():
                  for run in (row["forward"], row["backward"])]
         order = "contiguous" if row["contiguous"] else "grid"
         lines.append(f"| {row['data_width']} | {row['latency']} | {order} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def faults_table():
+    """Outcomes of the fault campaign, from docs/faults.json."""
+    from bnforge_sim.faults import FAULT_CLASSES
+    data = json.loads(FAULTS.read_text(encoding="utf-8"))
+    texts = {kind.__name__: kind.__doc__.split("\n")[0].rstrip(".") for kind in FAULT_CLASSES}
+    outcomes = ["reported", "unaffected"]
+    lines = ["| fault | injected | reported as it should | run unaffected, as it should |", "|---|---|---|---|"]
+    for name, counts in data["faults"].items():
+        assert counts.keys() <= set(outcomes), f"{name}: {counts}"
+        cells = " | ".join(f"{counts.get(outcome, 0):,}" for outcome in outcomes)
+        lines.append(f"| {texts[name]} | {sum(counts.values()):,} | {cells} |")
     return "\n".join(lines)
 
 
@@ -190,7 +205,7 @@ def draw_area(path):
 
 TABLES = {"area": area_table, "directions": directions_table, "cycles": cycles_table, "gradient": gradient_table,
           "engine area": engine_area_table, "engine bytes": engine_bytes_table,
-          "engine speed": engine_speed_table, "training": training_table}
+          "engine speed": engine_speed_table, "faults": faults_table, "training": training_table}
 """Marker name to the function that makes the table."""
 
 
