@@ -17,8 +17,8 @@ RUNS = [("verilator", name) for name in PRESETS]
 if shutil.which("iverilog"):
     RUNS += [("icarus", "opn1_tiny"), ("icarus", "opn4")]
 BUILD_ARGS = {
-    # Only the ports are looked at: cocotb's --public-flat-rw doubles what has to be compiled. One file of C++ compiles in
-    # two thirds of the time of many with a precompiled header.
+    # Only the ports are looked at: cocotb's --public-flat-rw doubles what has to be compiled. One file of C++ compiles
+    # in two thirds of the time of many with a precompiled header.
     "verilator": ["--no-public-flat-rw", "--public-depth", "1", "--no-timing", "-Wno-fatal", "-Wno-lint", "-Wno-style",
                   "-Wno-UNOPTFLAT", "--output-split", "0"],
     "icarus": ["-g2012"],
