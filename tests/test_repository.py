@@ -13,7 +13,8 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted(path for folder in ("hdl", "sim", "tests", "docs", "examples")
                  for path in (ROOT / folder).rglob("*.py"))
 TEXTS = sorted({*SOURCES, *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.toml"), ROOT / "Makefile",
-                ROOT / "pyproject.toml", *ROOT.glob("constraints/*"), *ROOT.rglob("sim/**/*.cpp")})
+                ROOT / "pyproject.toml", *ROOT.glob("constraints/*"), *ROOT.glob("sim/**/*.cpp"),
+                *ROOT.glob("sim/**/*.h"), *ROOT.glob("hdl/bnforge/driver/*")})
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 every_source = pytest.mark.parametrize("path", SOURCES, ids=[str(path.relative_to(ROOT)) for path in SOURCES])
