@@ -118,8 +118,6 @@ ENGINE_MUTANTS = [
     Mutant("control: core and channels are not reset after an error", "engine.py",
            "~self.aresetn | control.o_clear", "~self.aresetn"),
     Mutant("control: the next job does not wait for the answers", "control.py", "== used) & self.i_idle", "== used)"),
-    Mutant("control: tiles of header and operand are not compared", "control.py",
-           "compared = [Channel.HEADER, ", "compared = ["),
     Mutant("control: no watchdog", "control.py", "waited == self.i_watchdog", "0"),
     Mutant("tiles count whose writes have failed", "engine.py", "& writes.o_end & ~control.o_draining",
            "& writes.o_end"),
@@ -142,8 +140,8 @@ for name, width in (("narrow", 64), ("odd", 32)):
         found = run_case(config, random_shape(config, rng, 150), rng, cache=sys.argv[1])
         if found:
             sys.exit(f"caught on {name}, {width} bits: {found[0][-200:]}")
-for scene in range(8):
-    for name in list(ENGINES)[:2]:
+for scene in range(30):
+    for name in list(ENGINES)[:3]:
         _, messages = run_scene(name, [int(sys.argv[2]), scene], sys.argv[1])
         if messages:
             sys.exit(f"caught on {name}: {messages[0][-200:]}")

@@ -1,4 +1,4 @@
-"""Programs that want more or less of a tile than the core has: told at once, without the watchdog."""
+"""Programs that do not fit what the core has or each other: told at once, without the watchdog."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from bnforge_sim.engine_soak import NARROW
 from bnforge_sim.workspace import programs
 
 CONFIG = EngineConfig(name="narrow_64", core=NARROW, bus=BusConfig(read_buffer=32, write_buffer=32))
-LENGTH = 2
+LENGTH, FLAGS = 2, 3
 pytestmark = pytest.mark.xdist_group("engine narrow_64")
 
 
@@ -40,3 +40,27 @@ def test_a_row_of_another_length_is_misframed(direction, channel, beats, part, s
         run.finish(bench, timeout=4000)
     assert (error.value.cause, error.value.channel) == (Cause.FRAMING, channel)
     assert drive(register_driver(bench).counters())["jobs"] == 0
+
+
+@pytest.mark.parametrize("direction", [FORWARD, BACKWARD])
+def test_a_header_too_many_is_told_and_does_not_reach_the_next_job(direction, seed):
+    run = TensorRun(CONFIG, Shape(3, 5, 4, 4), seed=seed, aligned=True)
+    bench = run.bench()
+    done = [FORWARD] if direction == BACKWARD else []
+    bench.memory[:] = run.image(*done)
+    address, size = run.places[direction]
+    good, at = bytes(bench.view(address, size)), address + 96
+    for channel, program in programs(CONFIG, run.pass_of(direction), address).items():
+        if channel is not Channel.HEADER:  # one tile only
+            first = next(index for index, item in enumerate(program) if item.ends_tile)
+            bench.view(at + 4 * (DESCRIPTOR_WORDS * first + FLAGS), 1)[:] = 3
+        at += 4 * DESCRIPTOR_WORDS * len(program)
+    bench.write(0x038, 0)  # no watchdog
+    bench.regions([Region("all", run.base, run.base + run.size, write=True)])
+    drive(register_driver(bench).start(address))
+    with pytest.raises(EngineError) as error:
+        run.finish(bench, timeout=4000)
+    assert (error.value.cause, error.value.channel) == (Cause.FRAMING, Channel.HEADER)
+    bench.view(address, size)[:] = np.frombuffer(good, np.uint8)
+    run.run(bench, direction)
+    assert run.differences(bench, *done, direction) == []
