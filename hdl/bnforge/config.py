@@ -10,7 +10,8 @@ from .formats import BF16, FLOAT_FORMATS, WORKING, BlockFormat, FloatFormat, req
 from .keywords import RESERVED
 
 __all__ = ["Activation", "Directions", "Multiplier", "Config", "TILES_IN_FLIGHT", "HEADER_FIXED_WORDS",
-           "RECORD_SCALAR_WORDS", "GRADIENT_WORDS", "SUM_BLOCK", "read_toml"]
+           "RECORD_SCALAR_WORDS", "GRADIENT_WORDS", "SUM_BLOCK", "read_toml", "require_identifier",
+           "require_power_of_two"]
 
 TILES_IN_FLIGHT = 4
 """Tiles that may be between their opening and the last word of their records; tests/formal/control.py proves it."""
@@ -51,8 +52,17 @@ class Directions(enum.Enum):
     """Each tile's header chooses."""
 
 
-def _is_power_of_two(value):
-    return value & (value - 1) == 0
+def require_identifier(name, value):
+    """Raise ValueError unless ``value`` is a Verilog identifier."""
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", value) or value in RESERVED:
+        raise ValueError(f"{name} must be a Verilog identifier, not {value!r}")
+
+
+def require_power_of_two(name, value, low, high):
+    """Raise ValueError unless ``value`` is a power of two from ``low`` to ``high``."""
+    require_int(name, value, low, high)
+    if value & (value - 1):
+        raise ValueError(f"{name} must be a power of two, not {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,15 +115,11 @@ class Config:
     clock_mhz: float = 100.0
 
     def __post_init__(self):
-        if (not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.name) or
-                self.name in RESERVED):
-            raise ValueError(f"name must be a Verilog identifier, not {self.name!r}")
+        require_identifier("name", self.name)
         require_int("lanes", self.lanes, 1, 32)
         if not isinstance(self.x_format, FloatFormat) or self.x_format.fraction_width > 15:
             raise ValueError(f"x_format must be a float format of at most 15 fraction bits, not {self.x_format}")
-        require_int("chunk_len", self.chunk_len, 4, 4096)
-        if not _is_power_of_two(self.chunk_len):
-            raise ValueError(f"chunk_len must be a power of two, not {self.chunk_len!r}")
+        require_power_of_two("chunk_len", self.chunk_len, 4, 4096)
         if self.chunk_len < self.lanes:
             raise ValueError(f"chunk_len must be at least lanes = {self.lanes}, not {self.chunk_len!r}")
         require_int("sample_depth", self.sample_depth, 4, 16384)

@@ -16,8 +16,10 @@ N_STREAMS = 5
 NO_CHANNEL = 15
 """Where an error belongs to no channel."""
 _JOB_BYTES = 4 * JOB_WORDS
-_NEXT, _USED, _PROGRAMS = 0, 2, 4
+_USED, _PROGRAMS = 2, 4
 _TILE_COUNT_WIDTH = 16
+_TILED = (Channel.HEADER, Channel.RESULT, Channel.RECORD)
+"""Streams that have a tile for each one of the operand; of the stored tensor only backward tiles have one."""
 
 
 def error_layout(config):
@@ -75,7 +77,7 @@ class JobControl(wiring.Component):
         word = Signal(range(JOB_WORDS))
         follows, used, valid = self._words(m, word)
         ended = comb(m, ((self.i_finished & used) == used) & self.i_idle, "ended")
-        uneven = self._tiles(m, used)
+        uneven = self._tiles(m)
         resetting = Signal()
         error = self._first_error(m, here, comb(m, ~valid, "invalid"), uneven)
 
@@ -187,25 +189,23 @@ class JobControl(wiring.Component):
         odd = [strange[_PROGRAMS + 2 * i:][:2].any() & used[i] for i in range(N_STREAMS)]
         return follows, used, fits & ~strange[:_PROGRAMS].any() & ~Cat(odd).any()
 
-    def _tiles(self, m, used):
-        """Per stream, whether it has had another number of tiles than the operand in this job."""
-        counts = [Signal(_TILE_COUNT_WIDTH, name=f"tiles{number}") for number in range(N_STREAMS)]
-        for number, count in enumerate(counts):
+    def _tiles(self, m):
+        """Whether each stream of ``_TILED`` has had another number of tiles than the operand in this job."""
+        counts = {number: Signal(_TILE_COUNT_WIDTH, name=f"tiles{number:d}") for number in (*_TILED, Channel.OPERAND)}
+        for number, count in counts.items():
             with m.If(self.i_tiles[number]):
                 m.d.sync += count.eq(count + 1)
             with m.If(self.o_start.any() | self.o_clear):
                 m.d.sync += count.eq(0)
-        compared = [Channel.HEADER, Channel.RESULT, Channel.RECORD]
-        return comb(m, Cat((counts[number] != counts[Channel.OPERAND]) if number in compared else Const(0, 1)
-                           for number in range(N_STREAMS)), "uneven")
+        return {number: comb(m, counts[number] != counts[Channel.OPERAND], f"uneven{number:d}") for number in _TILED}
 
     def _first_error(self, m, here, invalid, uneven):
         """The error of this cycle. The state machine says when a job and its tiles are to be checked."""
         error = _Error(m, error_layout(self.config))
         sources = [(item.valid, item.cause, item.channel, item.address) for item in self.i_errors]
         sources.append((error.check_job & invalid, Const(Cause.DESCRIPTOR_RESERVED), Const(Channel.FETCH, 4), here))
-        sources += [(error.check_tiles & uneven[number], Const(Cause.FRAMING), Const(number, 4), Const(0))
-                    for number in (Channel.HEADER, Channel.RESULT, Channel.RECORD)]
+        sources += [(error.check_tiles & differs, Const(Cause.FRAMING), Const(number, 4), Const(0))
+                    for number, differs in uneven.items()]
         sources += [
             (error.expired & ~self.i_idle, Const(Cause.BUS_TIMEOUT), self.i_oldest.channel, self.i_oldest.address),
             (error.expired, Const(Cause.STARVED), Const(NO_CHANNEL, 4), Const(0)),

@@ -20,7 +20,7 @@ from .arith import comb
 from .control import N_STREAMS, NO_CHANNEL, JobControl, error_layout
 from .counters import NARROW, WIDE, Counters
 from .dma import DescriptorLoader, Midend, ReadChannel, ReadPort, WriteChannel, WritePort
-from .dma.layouts import beat_layout, read_beat_layout, request_layout, row_layout, write_beat_layout
+from .dma.layouts import beat_layout, joined, read_beat_layout, request_layout, row_layout, write_beat_layout
 from .dma.ports import axi_read_members, axi_write_members
 from .engine_config import Cause, Channel
 from .registers import RegisterBlock
@@ -102,12 +102,12 @@ class Datapath(wiring.Component):
         """Channels to the ports of the bus."""
         for number, channel in enumerate(read_channels(self.config)):
             reader = channels[channel]
-            m.d.comb += [_joined(reader.o_request, self.o_read_request[number]),
+            m.d.comb += [joined(reader.o_request, self.o_read_request[number]),
                          reader.i_valid.eq(self.i_read_valid[number]), reader.i_beat.eq(self.i_read_beat)]
         for number, channel in enumerate(WRITE_CHANNELS):
             writer = channels[channel]
-            m.d.comb += [_joined(writer.o_request, self.o_write_request[number]),
-                         _joined(writer.o, self.o_write_beat[number])]
+            m.d.comb += [joined(writer.o_request, self.o_write_request[number]),
+                         joined(writer.o, self.o_write_beat[number])]
 
     def _programs(self, m, channels):
         """Descriptors from memory to the midends, and their rows to the channels."""
@@ -131,7 +131,7 @@ class Datapath(wiring.Component):
             unit = channels[channel]
             m.submodules[f"{channel.name.lower()}_midend"] = midend = Midend(config.bus)
             rows = unit.i_row if channel in WRITE_CHANNELS else unit.i
-            m.d.comb += [_joined(loader.o[channel], midend.i), _joined(midend.o, rows),
+            m.d.comb += [joined(loader.o[channel], midend.i), joined(midend.o, rows),
                          self.o_finished[channel].eq(~loader.o_active[channel] & ~loader.o[channel].valid
                                                      & midend.o_idle & unit.o_idle)]
 
@@ -162,10 +162,6 @@ class Datapath(wiring.Component):
             self.o_taken.eq(Cat(beats.valid & beats.ready for beats in (operand, result))),
             self.o_waiting.eq(Cat(beats.valid & ~beats.ready for beats in (operand, result))),
             self.o_misframed.eq(Cat(channels[channel].o_misframed for channel in (Channel.RESULT, Channel.RECORD)))]
-
-
-def _joined(source, sink):
-    return [sink.valid.eq(source.valid), sink.payload.eq(source.payload), source.ready.eq(sink.ready)]
 
 
 def _to_axis(core, name, beats):
@@ -248,15 +244,15 @@ class Engine(wiring.Component):
 
             datapath.i_start.eq(control.o_start), datapath.i_pointers.eq(control.o_pointers),
             control.i_advance.eq(datapath.o_advance), datapath.i_fetching.eq(control.o_fetching),
-            _joined(control.o_row, datapath.i_row), _joined(datapath.o_words, control.i),
+            joined(control.o_row, datapath.i_row), joined(datapath.o_words, control.i),
             control.i_finished.eq(datapath.o_finished), control.i_tiles.eq(datapath.o_tiles),
             control.i_idle.eq(reads.o_idle & writes.o_idle),
             control.i_moved.eq(reads.o_moved | writes.o_moved | datapath.o_moved),
 
             reads.i_halt.eq(control.o_halt), writes.i_halt.eq(control.o_halt),
-            *(_joined(source, sink) for source, sink in zip(datapath.o_read_request, reads.i_request)),
-            *(_joined(source, sink) for source, sink in zip(datapath.o_write_request, writes.i_request)),
-            *(_joined(source, sink) for source, sink in zip(datapath.o_write_beat, writes.i_beat)),
+            *(joined(source, sink) for source, sink in zip(datapath.o_read_request, reads.i_request)),
+            *(joined(source, sink) for source, sink in zip(datapath.o_write_request, writes.i_request)),
+            *(joined(source, sink) for source, sink in zip(datapath.o_write_beat, writes.i_beat)),
             datapath.i_read_valid.eq(reads.o_valid), datapath.i_read_beat.eq(reads.o_beat)]
         self._oldest(m, control, reads, writes)
         self._count(m, registers, counters, control, reads, writes, datapath)

@@ -2,12 +2,10 @@
 
 import dataclasses
 import enum
-import re
 from dataclasses import dataclass, field
 
-from .config import Config
+from .config import Config, require_identifier, require_power_of_two
 from .formats import require_int
-from .keywords import RESERVED
 
 __all__ = ["BusConfig", "EngineConfig", "configuration", "Channel", "Cause", "DESCRIPTOR_WORDS", "JOB_WORDS",
            "DIMENSIONS", "COUNT_WIDTH"]
@@ -53,12 +51,6 @@ class Cause(enum.IntEnum):
     ABORTED = 14
 
 
-def _require_power_of_two(name, value, low, high):
-    require_int(name, value, low, high)
-    if value & (value - 1):
-        raise ValueError(f"{name} must be a power of two, not {value!r}")
-
-
 @dataclass(frozen=True, kw_only=True)
 class BusConfig:
     """An AXI4 manager port and the buffers behind it.
@@ -94,12 +86,12 @@ class BusConfig:
     write_buffer: int = 64
 
     def __post_init__(self):
-        _require_power_of_two("data_width", self.data_width, 32, 512)
+        require_power_of_two("data_width", self.data_width, 32, 512)
         require_int("address_width", self.address_width, 32, 64)
-        _require_power_of_two("max_burst", self.max_burst, 1, min(256, 4096 // self.bytes))
-        _require_power_of_two("outstanding", self.outstanding, 2, 128)
-        _require_power_of_two("read_buffer", self.read_buffer, max(2, self.max_burst), 4096)
-        _require_power_of_two("write_buffer", self.write_buffer, 2 * self.max_burst, 4096)
+        require_power_of_two("max_burst", self.max_burst, 1, min(256, 4096 // self.bytes))
+        require_power_of_two("outstanding", self.outstanding, 2, 128)
+        require_power_of_two("read_buffer", self.read_buffer, max(2, self.max_burst), 4096)
+        require_power_of_two("write_buffer", self.write_buffer, 2 * self.max_burst, 4096)
 
     def replace(self, **changes):
         """This configuration with ``changes``, checked again."""
@@ -139,9 +131,7 @@ class EngineConfig:
     bus: BusConfig = field(default_factory=BusConfig)
 
     def __post_init__(self):
-        if (not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.name) or
-                self.name in RESERVED):
-            raise ValueError(f"name must be a Verilog identifier, not {self.name!r}")
+        require_identifier("name", self.name)
         for key, kind in (("core", Config), ("bus", BusConfig)):
             if not isinstance(getattr(self, key), kind):
                 raise ValueError(f"{key} must be a {kind.__name__}, not {getattr(self, key)!r}")

@@ -4,6 +4,7 @@ from amaranth.hdl import ClockDomain, Module, ResetSignal, Value
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out, connect
 
+from .layouts import joined
 from .midend import Midend
 from .ports import ReadPort, WritePort, axi_read_members, axi_write_members
 from .reader import ReadChannel
@@ -64,7 +65,7 @@ class Copier(wiring.Component):
         # Without a queue between them a wait of either side is one of the other, too.
         m.submodules.beats = beats = fifo.SyncFIFO(width=Value.cast(reader.o.payload).shape().width, depth=4)
         for source, sink in ((reader.o, beats.w_stream), (beats.r_stream, writer.i)):
-            m.d.comb += [sink.valid.eq(source.valid), sink.payload.eq(source.payload), source.ready.eq(sink.ready)]
+            m.d.comb += joined(source, sink)
         connect(m, reader.o_request, reads.i_request[0])
         connect(m, writer.o_request, writes.i_request[0])
         connect(m, writer.o, writes.i_beat[0])

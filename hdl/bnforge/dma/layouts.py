@@ -3,7 +3,7 @@
 from amaranth.lib import data
 
 __all__ = ["LENGTH_WIDTH", "row_layout", "burst_layout", "request_layout", "read_beat_layout", "write_beat_layout",
-           "beat_layout"]
+           "beat_layout", "joined"]
 
 LENGTH_WIDTH = 32
 """Bits of the length of a row in bytes."""
@@ -44,3 +44,8 @@ def write_beat_layout(bus):
 def beat_layout(n_bytes):
     """A beat of a channel's stream."""
     return data.StructLayout({"data": 8 * n_bytes, "last": 1})
+
+
+def joined(source, sink):
+    """Statements that pass a stream on; unlike ``connect``, between members of the same direction and to a queue."""
+    return [sink.valid.eq(source.valid), sink.payload.eq(source.payload), source.ready.eq(sink.ready)]

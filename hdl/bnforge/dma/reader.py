@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..arith import comb
 from .bursts import BurstSplitter
-from .layouts import beat_layout, read_beat_layout, request_layout, row_layout
+from .layouts import beat_layout, joined, read_beat_layout, request_layout, row_layout
 
 __all__ = ["ReadChannel", "rotate_bytes"]
 
@@ -61,9 +61,7 @@ class ReadChannel(wiring.Component):
         shape = data.StructLayout({"more": 8, "start": bus.offset_width, "stop": bus.offset_width, "pad": 1, "end": 1})
         m.submodules.bursts = bursts = fifo.SyncFIFO(width=shape.size, depth=bus.outstanding)
         burst, queued = splitter.o.payload, Signal(shape)
-        for source, sink in zip((self.i.payload, self.i.valid), (splitter.i.payload, splitter.i.valid)):
-            m.d.comb += sink.eq(source)
-        m.d.comb += self.i.ready.eq(splitter.i.ready)
+        m.d.comb += joined(self.i, splitter.i)
 
         free = Signal(range(self.buffer + 1), init=self.buffer)
         popped = comb(m, beats.r_rdy & beats.r_en, "popped")

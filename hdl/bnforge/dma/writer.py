@@ -2,11 +2,11 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import In, Out
 
 from ..arith import comb
 from .bursts import BurstSplitter
-from .layouts import beat_layout, request_layout, row_layout, write_beat_layout
+from .layouts import beat_layout, joined, request_layout, row_layout, write_beat_layout
 
 __all__ = ["WriteChannel"]
 
@@ -87,10 +87,9 @@ class WriteChannel(wiring.Component):
         m.submodules.planned = planned = fifo.SyncFIFO(width=shape.size, depth=BURSTS)
         m.submodules.beats = beats = fifo.SyncFIFOBuffered(width=write_beat_layout(bus).size, depth=self.buffer)
         m.submodules.complete = complete = fifo.SyncFIFO(width=request_layout(bus).size, depth=BURSTS)
-        connect(m, flipped(self.i_row), splitter.i)
-        for source, sink in ((splitter.o, planned.w_stream), (planned.r_stream, plan.i),
+        for source, sink in ((self.i_row, splitter.i), (splitter.o, planned.w_stream), (planned.r_stream, plan.i),
                              (complete.r_stream, self.o_request), (beats.r_stream, self.o)):
-            m.d.comb += [sink.valid.eq(source.valid), sink.payload.eq(source.payload), source.ready.eq(sink.ready)]
+            m.d.comb += joined(source, sink)
         pending = self._collect(m, plan.o, beats, complete)
         m.d.comb += self.o_idle.eq(splitter.o_idle & ~planned.r_rdy & ~pending & ~complete.r_rdy & ~beats.r_rdy)
         return m
