@@ -11,12 +11,13 @@ import tempfile
 from pathlib import Path
 
 from bnforge import cli
+from bnforge.array_config import ArrayConfig
 from bnforge.config import Config, Multiplier
 from bnforge.engine_config import BusConfig, EngineConfig
 from bnforge.formats import E4M3, FP32, BlockFormat, FloatFormat
 
-NAMES = {"Config": Config, "BusConfig": BusConfig, "EngineConfig": EngineConfig, "Multiplier": Multiplier,
-         "FloatFormat": FloatFormat, "BlockFormat": BlockFormat, "E4M3": E4M3, "FP32": FP32}
+NAMES = {"Config": Config, "BusConfig": BusConfig, "EngineConfig": EngineConfig, "ArrayConfig": ArrayConfig,
+         "Multiplier": Multiplier, "FloatFormat": FloatFormat, "BlockFormat": BlockFormat, "E4M3": E4M3, "FP32": FP32}
 """What the expressions of ``PARAMETERS`` may use."""
 
 PARAMETERS = [
@@ -88,6 +89,35 @@ PARAMETERS = [
     ("EngineConfig.from_dict({'bus': {'width': 64}})",
      "parameter of bus must be one of data_width, address_width, max_burst, outstanding, read_buffer, write_buffer, "
      "not 'width'"),
+    ("EngineConfig(array=16)", "array must be an ArrayConfig or left out, not 16"),
+    ("EngineConfig(array=ArrayConfig(columns=32))", "columns of the array must be 16, as the core has it, not 32"),
+    ("EngineConfig(array=ArrayConfig(rows=32))", "rows of the array must be 16, as the core has it, not 32"),
+    ("EngineConfig(array=ArrayConfig(output=E4M3))",
+     "output of the array must be 1-8-7, as the core has it, not 1-4-3"),
+    ("EngineConfig(array=ArrayConfig(storage=E4M3))",
+     "storage of the array must be 16 x 8 bits, as the core has it, not 1-4-3"),
+    ("EngineConfig.from_dict({'array': 4})", "array must be a table, not 4"),
+    ("EngineConfig.from_dict({'array': {'rows': 4}})",
+     "parameter of array must be one of operand_fraction, accumulate_fraction, depth, transposes, not 'rows'"),
+    ("ArrayConfig.from_dict({'array': {'row': 4}})",
+     "parameter of array must be one of rows, operand_fraction, accumulate_fraction, depth, transposes, not 'row'"),
+    ("ArrayConfig(name='2fast')", "name must be a Verilog identifier, not '2fast'"),
+    ("ArrayConfig(rows=0)", "rows must be an integer from 1 to 32, not 0"),
+    ("ArrayConfig(columns=33)", "columns must be an integer from 1 to 32, not 33"),
+    ("ArrayConfig(rows=24)", "rows must be a multiple of the storage group = 16, not 24"),
+    ("ArrayConfig(columns=8)", "columns must be a multiple of the storage group = 16, not 8"),
+    ("ArrayConfig(storage=BlockFormat(16, 8, signed=False))",
+     "storage must be signed blocks for an array, not 16 x u8 bits"),
+    ("ArrayConfig(storage=FP32)",
+     "storage must be a float format of at most 15 fraction bits or a block format, not 1-8-23"),
+    ("ArrayConfig(output=FP32)", "output must be a float format of at most 15 fraction bits, not 1-8-23"),
+    ("ArrayConfig(operand_fraction=16)", "operand_fraction must be an integer from 1 to 15, not 16"),
+    ("ArrayConfig(accumulate_fraction=24)", "accumulate_fraction must be an integer from 1 to 23, not 24"),
+    ("ArrayConfig(depth=100)", "depth must be a power of two, not 100"),
+    ("ArrayConfig(depth=8192)", "depth must be an integer from 4 to 4096, not 8192"),
+    ("ArrayConfig(depth=8)", "depth must be at least rows = 16 for an array that transposes, not 8"),
+    ("ArrayConfig(transposes=1)", "transposes must be true or false, not 1"),
+    ("ArrayConfig(clock_mhz=0)", "clock_mhz must be a number from 0.001 to 100000, not 0"),
     ("Config.from_dict({'lane': 4})",
      "parameter must be one of name, lanes, x_format, sample_depth, chunk_len, a_fraction, b_fraction, multiplier, "
      "storage, directions, clock_mhz, not 'lane'"),
@@ -148,7 +178,11 @@ USES = [
      "bnforge registers: format must be one of rdl, c, md, html, ipxact, not 'pdf'"),
     ("registers opn4 -o {files}/core.toml", "bnforge registers: {files}/core.toml: File exists"),
     ("demo opn4 --engine", "bnforge: unrecognized arguments: --engine"),
-    ("demo --config {files}/engine.toml", "bnforge demo: demo must be of a core, not of an engine (a table 'bus')"),
+    ("demo --config {files}/engine.toml",
+     "bnforge demo: demo must be of a core, not of an engine or an array (a table 'bus' or 'array')"),
+    ("demo opn4 --array", "bnforge: unrecognized arguments: --array"),
+    ("generate opn4 --array --data-width 64 -o {files}/out",
+     "bnforge generate: data_width must be that of an engine (--engine), not 64 of a core"),
     ("area", "bnforge area: configuration must be either PRESET or --config FILE, not neither"),
     ("area opn1_tiny --liberty {files}/none.lib", "bnforge area: {files}/none.lib: No such file or directory"),
     ("area opn1_tiny --liberty {files}/binary", "bnforge area: library must be a Liberty text file, not binary data"),

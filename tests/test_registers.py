@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from bnforge.array_config import ArrayConfig
 from bnforge.config import Config, Directions, Multiplier
 from bnforge.engine_config import BusConfig, Cause, Channel, EngineConfig
 from bnforge.formats import E4M3, FP16, BlockFormat
@@ -28,6 +29,7 @@ MAP = """
 010 FORMATS       x_exponent[3:0] x_fraction[7:4] exponent[11:8] element[16:12] group[22:17] ro
 014 BUS           bytes_log2[3:0] address_width[14:8] burst_log2[19:16] outstanding[31:24] ro
 018 BEATS         operand_bytes[7:0] stored_bytes[15:8] record_words[31:16] ro
+01C ARRAY         rows[5:0] depth_log2[11:8] operand_fraction[19:16] accumulate_fraction[24:20] transposes[25] ro
 020 CONTROL       start[0] locked abort[1] reset[2] pulse
 024 IRQ_ENABLE    done[0] error[1] rw
 028 STATUS        busy[0] draining[1] ro done[4] error[5] nan[8] infinity[9] saturated[10] refused[12] w1c
@@ -54,6 +56,10 @@ CONFIGS = [EngineConfig(), EngineConfig(
     core=Config(lanes=32, x_format=FP16, sample_depth=96, chunk_len=32, multiplier=Multiplier.TWO_DIGIT, a_fraction=8,
                 b_fraction=15, storage=E4M3, directions=Directions.FORWARD))]
 every_config = pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
+
+
+ARRAY_FIELDS = [f"ARRAY.{name}" for name in (
+    "rows", "depth_log2", "operand_fraction", "accumulate_fraction", "transposes")]
 
 
 def read_map():
@@ -104,7 +110,8 @@ def test_constant_registers_of_the_default_build():
         "CORE.a_fraction": 4, "CORE.b_fraction": 6, "SAMPLE.depth": 1024, "SAMPLE.chunk_log2": 7,
         "FORMATS.x_exponent": 8, "FORMATS.x_fraction": 7, "FORMATS.exponent": 8, "FORMATS.element": 8,
         "FORMATS.group": 16, "BUS.bytes_log2": 3, "BUS.address_width": 32, "BUS.burst_log2": 4, "BUS.outstanding": 32,
-        "BEATS.operand_bytes": 32, "BEATS.stored_bytes": 17, "BEATS.record_words": 9}
+        "BEATS.operand_bytes": 32, "BEATS.stored_bytes": 17, "BEATS.record_words": 9,
+        **dict.fromkeys(ARRAY_FIELDS, 0)}
 
 
 def test_constant_registers_of_another_build():
@@ -114,7 +121,14 @@ def test_constant_registers_of_another_build():
         "CORE.a_fraction": 8, "CORE.b_fraction": 15, "SAMPLE.depth": 96, "SAMPLE.chunk_log2": 5,
         "FORMATS.x_exponent": 5, "FORMATS.x_fraction": 10, "FORMATS.exponent": 4, "FORMATS.element": 8,
         "FORMATS.group": 0, "BUS.bytes_log2": 6, "BUS.address_width": 64, "BUS.burst_log2": 6, "BUS.outstanding": 128,
-        "BEATS.operand_bytes": 64, "BEATS.stored_bytes": 32, "BEATS.record_words": 7}
+        "BEATS.operand_bytes": 64, "BEATS.stored_bytes": 32, "BEATS.record_words": 7,
+        **dict.fromkeys(ARRAY_FIELDS, 0)}
+
+
+def test_constant_registers_of_an_array():
+    array = ArrayConfig.of(Config(), depth=4096, accumulate_fraction=23, operand_fraction=15, transposes=True)
+    found = values(EngineConfig(array=array))
+    assert [found[name] for name in ARRAY_FIELDS] == [16, 12, 15, 23, 1]
 
 
 def test_unsigned_blocks_and_one_direction_show_in_the_registers():

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from . import __version__
-from .config import read_toml
+from .array_config import ArrayConfig
+from .config import Config, read_toml
 from .engine_config import EngineConfig, configuration
 from .formats import require_int
 from .presets import PRESETS
@@ -26,6 +27,10 @@ examples:
   bnforge simulate opn4 --seed 7              random tiles through the compiled Verilog, checked bit for bit
   bnforge generate opn16 --engine -o build/engine
                                               with DMA, AXI ports, registers and driver around it
+  bnforge generate opn16 --engine --array -o build/fused
+                                              with a systolic array in front of the core, too
+  bnforge generate opn16 --array -o build/array
+                                              the array alone, a GEMM core
   bnforge registers opn16 -o build/registers --format rdl,html,ipxact
   bnforge area opn16 --directions forward     gates of a core for inference and forward passes only
   bnforge area opn16 --json new.json --against old.json
@@ -73,6 +78,9 @@ def _parser():
         if takes_config and name != "demo":
             added.add_argument("--engine", action="store_true", help="the engine around the core: DMA, registers, AXI "
                                "ports; a FILE with a table 'bus', or the verb 'registers', means it anyway")
+            added.add_argument("--array", action="store_true", help="with --engine the engine with a systolic array, "
+                               "without it the array alone: a GEMM core of lanes x lanes elements; a FILE with a "
+                               "table 'array' means it anyway")
             added.add_argument("--data-width", type=_number("data_width", 32, 512), metavar="BITS",
                                help="of an engine's bus, 32 to 512, instead of what the configuration says")
         return added
@@ -124,14 +132,15 @@ def _configuration(chosen, default=None):
     data = read_toml(chosen.config) if chosen.config else PRESETS[name][0].to_dict()
     if chosen.directions is not None:
         data["directions"] = chosen.directions
-    engine, data_width = getattr(chosen, "engine", False), getattr(chosen, "data_width", None)
-    if engine and not chosen.config:
-        del data["name"]  # of the core; the engine has its own
+    engine, array, data_width = (getattr(chosen, name, default) for name, default in (
+        ("engine", False), ("array", False), ("data_width", None)))
+    if (engine or array) and not chosen.config:
+        del data["name"]  # of the core; engine and array have their own
     if data_width is not None:
         if not engine and "bus" not in data:
             raise ValueError(f"data_width must be that of an engine (--engine), not {data_width} of a core")
         data["bus"] = (data.get("bus") or {}) | {"data_width": data_width}
-    return configuration(data, engine=engine)
+    return configuration(data, engine=engine, array=array)
 
 
 def _list(_chosen):
@@ -175,6 +184,10 @@ def _simulate(chosen):
     import bnforge_sim
     chosen.output.mkdir(parents=True, exist_ok=True)
     waves = chosen.output / f"{config.name}.vcd" if chosen.waves else None
+    if isinstance(config, ArrayConfig):
+        from bnforge_sim.array_simulate import simulate_array
+        return 1 if simulate_array(config, elements=chosen.elements, seed=chosen.seed, waves=waves,
+                                   cache=chosen.output / "verilator") else 0
     if isinstance(config, EngineConfig):
         from bnforge_sim.engine_simulate import simulate_engine
         return 1 if simulate_engine(config, elements=chosen.elements, seed=chosen.seed, waves=waves,
@@ -199,8 +212,8 @@ def _area(chosen):
 
 def _demo(chosen):
     config = _configuration(chosen, default="opn16")
-    if isinstance(config, EngineConfig):
-        raise ValueError("demo must be of a core, not of an engine (a table 'bus')")
+    if not isinstance(config, Config):
+        raise ValueError("demo must be of a core, not of an engine or an array (a table 'bus' or 'array')")
     require_simulation()
     from . import demo
     return demo.run(config, chosen.output)

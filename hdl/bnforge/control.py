@@ -7,19 +7,25 @@ from amaranth.lib.wiring import In, Out
 from .arith import comb
 from .dma.layouts import beat_layout, row_layout
 from .dma.loader import DESCRIPTOR_BYTES
-from .engine_config import JOB_WORDS, Cause, Channel
+from .engine_config import JOB_WORDS, TRANSPOSE, Cause, Channel
 
-__all__ = ["JobControl", "error_layout", "N_STREAMS", "NO_CHANNEL"]
+__all__ = ["JobControl", "error_layout", "NO_CHANNEL"]
 
-N_STREAMS = 5
-"""Channels that have a program."""
 NO_CHANNEL = 15
 """Where an error belongs to no channel."""
-_JOB_BYTES = 4 * JOB_WORDS
-_USED, _PROGRAMS = 2, 4
+_USED, _ROWS, _PROGRAMS = 2, 3, 4
 _TILE_COUNT_WIDTH = 16
 _TILED = (Channel.HEADER, Channel.RESULT, Channel.RECORD)
 """Streams that have a tile for each one of the operand; of the stored tensor only backward tiles have one."""
+
+
+def _mask(*channels):
+    return sum(1 << channel for channel in channels)
+
+
+_FORWARD = _mask(Channel.HEADER, Channel.RESULT, Channel.RECORD)
+_BACKWARD = _FORWARD | _mask(Channel.STORED)
+_ARRAY = _mask(Channel.ACTIVATION, Channel.WEIGHT)
 
 
 def error_layout(config):
@@ -30,6 +36,8 @@ def error_layout(config):
 class JobControl(wiring.Component):
     """Job words, the chain, and the end of a run.
 
+    What has a bit or an item per program has them in the order of ``config.programs``.
+
     A run ends well when a job with next address 0 has ended. At an error it *drains*: no burst begins, and once nothing
     is outstanding ``o_clear`` resets core and channels.
 
@@ -39,9 +47,11 @@ class JobControl(wiring.Component):
     -------
     i_start, i_abort, i_reset : commands, strobes
     i_watchdog : cycles, 0: off
-    i_job_write, i_job_index, i_job_data, o_job : the job words
+    i_job_write, i_job_index, i_job_data, o_job : the job words that are registers
     o_row, i : the next job is wanted from memory; its words. Only while ``o_fetching``
     o_start, o_pointers, i_advance : programs, to the loader
+    o_array, o_product, o_transpose, o_rows : with an array: the job uses it, its results go to memory, its activations
+        come transposed; rows of a tile
     i_finished : per stream, its program has ended and nothing of it is left inside
     i_tiles : per stream, strobe at the end of a tile: as it enters the core, as it leaves it
     i_idle : nothing is outstanding on the bus
@@ -57,15 +67,16 @@ class JobControl(wiring.Component):
 
     def __init__(self, config, n_errors):
         self.config = config
-        width, error = config.bus.address_width, error_layout(config)
+        width, error, n = config.bus.address_width, error_layout(config), len(config.programs)
+        array = {} if config.array is None else {
+            "o_array": Out(1), "o_product": Out(1), "o_transpose": Out(1), "o_rows": Out(32)}
         super().__init__({
             "i_start": In(1), "i_abort": In(1), "i_reset": In(1), "i_watchdog": In(32),
             "i_job_write": In(1), "i_job_index": In(range(JOB_WORDS)), "i_job_data": In(32),
             "o_job": Out(data.ArrayLayout(32, JOB_WORDS)),
             "o_row": Out(stream.Signature(row_layout(config.bus))), "i": In(stream.Signature(beat_layout(4))),
-            "o_fetching": Out(1), "o_start": Out(N_STREAMS),
-            "o_pointers": Out(data.ArrayLayout(width, N_STREAMS)), "i_advance": In(N_STREAMS),
-            "i_finished": In(N_STREAMS), "i_tiles": In(N_STREAMS), "i_idle": In(1), "i_moved": In(1),
+            "o_fetching": Out(1), "o_start": Out(n), "o_pointers": Out(data.ArrayLayout(width, n)), "i_advance": In(n),
+            "i_finished": In(n), "i_tiles": In(n), "i_idle": In(1), "i_moved": In(1), **array,
             "i_errors": In(error).array(n_errors), "i_oldest": In(error),
             "o_busy": Out(1), "o_draining": Out(1), "o_halt": Out(1), "o_clear": Out(1), "o_soft_reset": Out(1),
             "o_job_done": Out(1), "o_done": Out(1), "o_error": Out(1), "o_cause": Out(Cause), "o_channel": Out(4),
@@ -74,8 +85,8 @@ class JobControl(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         here = Signal(self.config.bus.address_width)  # of the job; 0: it came by register
-        word = Signal(range(JOB_WORDS))
-        follows, used, valid = self._words(m, word)
+        word = Signal(range(self.config.job_words))
+        follows, used, valid = self._words(m, word, here)
         ended = comb(m, ((self.i_finished & used) == used) & self.i_idle, "ended")
         uneven = self._tiles(m)
         resetting = Signal()
@@ -126,7 +137,7 @@ class JobControl(wiring.Component):
                 m.d.comb += [fetching.eq(1), self.i.ready.eq(1)]
                 with m.If(self.i.valid):
                     m.d.sync += word.eq(word + 1)
-                    with m.If(word == JOB_WORDS - 1):
+                    with m.If(word == self.config.job_words - 1):
                         m.d.sync += word.eq(0)
                         m.next = "BEGIN"
                 leave()
@@ -150,44 +161,62 @@ class JobControl(wiring.Component):
         m.d.comb += [
             self.o_busy.eq(~idle), self.o_draining.eq(draining), self.o_halt.eq(draining),
             self.o_fetching.eq(fetching), self.o_row.payload.address.eq(here),
-            self.o_row.payload.length.eq(_JOB_BYTES)]
+            self.o_row.payload.length.eq(4 * self.config.job_words)]
         self._watch(m, error, running)
         return m
 
-    def _words(self, m, fetched):
-        """The job words: next address, channels used, and whether nothing is wrong with them."""
-        width = self.config.bus.address_width
-        follows, used = Signal(width), Signal(N_STREAMS)
-        addresses = [follows, None, *(Signal(width, name=f"pointer{i}") for i in range(N_STREAMS))]
-        strange = Signal(JOB_WORDS)  # words with bits that must be 0
-        write, index, value = Signal(), Signal(range(JOB_WORDS)), Signal(32)
+    def _words(self, m, fetched, here):
+        """The job words: next address, programs used, and whether nothing is wrong with them."""
+        config = self.config
+        width, n_words, array = config.bus.address_width, config.job_words, config.array is not None
+        follows, mask = Signal(width), Signal(TRANSPOSE.bit_length() if array else len(config.programs), name="used")
+        rows = Signal(32) if array else Const(0, 0)
+        pointers = [Signal(width, name=f"pointer{i}") for i in range(len(config.programs))]
+        strange = Signal(n_words)  # words with bits that must be 0
+        write, index, value = Signal(), Signal(range(n_words)), Signal(32)
         m.d.comb += [write.eq(self.i_job_write), index.eq(self.i_job_index), value.eq(self.i_job_data)]
         with m.If(self.i.valid & self.i.ready):
             m.d.comb += [write.eq(1), index.eq(fetched), value.eq(self.i.payload.data)]
-        for number in range(JOB_WORDS):
-            target = addresses[number // 2]
-            part = used if number == _USED else Const(0, 0) if target is None else target[32 * (number % 2):][:32]
-            m.d.comb += self.o_job[number].eq(part)
+        addresses = [follows, None, *pointers]
+        for number in range(n_words):
+            part = {_USED: mask, _ROWS: rows}.get(number)
+            if part is None:
+                part = addresses[number // 2][32 * (number % 2):][:32]
+            if number < JOB_WORDS:
+                m.d.comb += self.o_job[number].eq(part)
             with m.If(write & (index == number)):
                 if len(part):
                     m.d.sync += part.eq(value)
                 if len(part) < 32:
                     m.d.sync += strange[number].eq(value[len(part):].any())
-        for number, pointer in enumerate(addresses[_PROGRAMS // 2:]):
+        for number, pointer in enumerate(pointers):
             m.d.comb += self.o_pointers[number].eq(pointer)
             with m.If(self.i_advance[number]):
                 m.d.sync += pointer.eq(pointer + DESCRIPTOR_BYTES)
         with m.If(self.o_soft_reset):
-            m.d.sync += [used.eq(0), strange.eq(0), *(item.eq(0) for item in addresses if item is not None)]
-        every = (1 << N_STREAMS) - 1
-        core = self.config.core
-        fits = used == 0
-        if core.has_forward:
-            fits |= used == every & ~(1 << Channel.STORED)
-        if core.has_backward:
-            fits |= used == every
-        odd = [strange[_PROGRAMS + 2 * i:][:2].any() & used[i] for i in range(N_STREAMS)]
+            m.d.sync += [mask.eq(0), strange.eq(0), follows.eq(0), *(pointer.eq(0) for pointer in pointers)]
+            if array:
+                m.d.sync += rows.eq(0)
+        used = Cat(mask[channel] for channel in config.programs)
+        fits = self._fits(m, mask, rows, here)
+        odd = [strange[_PROGRAMS + 2 * i:][:2].any() & used[i] for i in range(len(pointers))]
         return follows, used, fits & ~strange[:_PROGRAMS].any() & ~Cat(odd).any()
+
+    def _fits(self, m, mask, rows, here):
+        """Whether the channels used make a job. Those of the array come from memory: not all its words are
+        registers."""
+        core = self.config.core
+        operand = _mask(Channel.OPERAND)
+        passes = [_FORWARD] * core.has_forward + [_BACKWARD] * core.has_backward
+        fits = (mask == 0) | Cat(mask == (used | operand) for used in passes).any()
+        if self.config.array is None:
+            return fits
+        product = _ARRAY | _mask(Channel.PRODUCT)
+        products = [product] + [product | TRANSPOSE] * self.config.array.transposes
+        uses = comb(m, Cat(mask == wanted for wanted in (*(used | _ARRAY for used in passes), *products)).any(), "uses")
+        m.d.comb += [self.o_array.eq(mask[Channel.ACTIVATION]), self.o_product.eq(mask[Channel.PRODUCT]),
+                     self.o_transpose.eq(mask[TRANSPOSE.bit_length() - 1]), self.o_rows.eq(rows)]
+        return Mux(rows.any(), uses & here.any(), fits)
 
     def _tiles(self, m):
         """Whether each stream of ``_TILED`` has had another number of tiles than the operand in this job."""

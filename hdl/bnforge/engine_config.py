@@ -4,11 +4,12 @@ import dataclasses
 import enum
 from dataclasses import dataclass, field
 
+from .array_config import ARRAY_OPTIONS, ArrayConfig, check_table
 from .config import Config, require_identifier, require_power_of_two
 from .formats import require_int
 
 __all__ = ["BusConfig", "EngineConfig", "configuration", "Channel", "Cause", "DESCRIPTOR_WORDS", "JOB_WORDS",
-           "DIMENSIONS", "COUNT_WIDTH"]
+           "ARRAY_JOB_WORDS", "DIMENSIONS", "COUNT_WIDTH", "TRANSPOSE", "ARRAY_CHANNELS"]
 
 DIMENSIONS = 3
 """Dimensions of a transfer descriptor beyond the bytes of a row."""
@@ -16,12 +17,14 @@ DESCRIPTOR_WORDS = 4 + 2 * DIMENSIONS
 """32-bit words of a transfer descriptor."""
 JOB_WORDS = 14
 """32-bit words of a job."""
+ARRAY_JOB_WORDS = JOB_WORDS + 6
+"""The same of an engine with an array."""
 COUNT_WIDTH = 24
 """Bits of a count in a transfer descriptor."""
 
 
 class Channel(enum.IntEnum):
-    """The engine's users of the bus: the streams of the core, in the order of a job, and the descriptor fetch."""
+    """The engine's users of the bus: the streams of the core, the descriptor fetch, and the streams of the array."""
 
     HEADER = 0
     OPERAND = 1
@@ -29,6 +32,15 @@ class Channel(enum.IntEnum):
     RESULT = 3
     RECORD = 4
     FETCH = 5
+    ACTIVATION = 6
+    WEIGHT = 7
+    PRODUCT = 8
+
+
+ARRAY_CHANNELS = (Channel.ACTIVATION, Channel.WEIGHT, Channel.PRODUCT)
+"""Only in engines with an array."""
+TRANSPOSE = 1 << 16
+"""Bit of a job's word 2: the activations come transposed."""
 
 
 class Cause(enum.IntEnum):
@@ -49,6 +61,7 @@ class Cause(enum.IntEnum):
     BUS_TIMEOUT = 12
     STARVED = 13
     ABORTED = 14
+    ARRAY_FRAMING = 15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +132,9 @@ class EngineConfig:
     core : Config
         Its name does not matter, and becomes the default.
     bus : BusConfig
+    array : ArrayConfig or None
+        A systolic array in front of the core, as :meth:`.ArrayConfig.of` makes it from the core; it transposes if the
+        core has a backward pass. Its name and clock do not matter, and become the default.
 
     Raises
     ------
@@ -129,6 +145,7 @@ class EngineConfig:
     name: str = "bnforge_engine"
     core: Config = field(default_factory=Config)
     bus: BusConfig = field(default_factory=BusConfig)
+    array: ArrayConfig | None = None
 
     def __post_init__(self):
         require_identifier("name", self.name)
@@ -136,6 +153,15 @@ class EngineConfig:
             if not isinstance(getattr(self, key), kind):
                 raise ValueError(f"{key} must be a {kind.__name__}, not {getattr(self, key)!r}")
         object.__setattr__(self, "core", self.core.replace(name=Config.name))
+        if self.array is not None:
+            if not isinstance(self.array, ArrayConfig):
+                raise ValueError(f"array must be an ArrayConfig or left out, not {self.array!r}")
+            array = ArrayConfig.of(self.core, **{name: getattr(self.array, name) for name in ARRAY_OPTIONS})
+            for key in ("rows", "columns", "storage", "output"):
+                wanted, value = getattr(array, key), getattr(self.array, key)
+                if value != wanted:
+                    raise ValueError(f"{key} of the array must be {wanted}, as the core has it, not {value}")
+            object.__setattr__(self, "array", array)
 
     def replace(self, **changes):
         """This configuration with ``changes``, checked again."""
@@ -151,16 +177,32 @@ class EngineConfig:
         """As of the core."""
         return self.core.lanes
 
+    @property
+    def job_words(self):
+        """32-bit words of a job."""
+        return JOB_WORDS if self.array is None else ARRAY_JOB_WORDS
+
+    @property
+    def programs(self):
+        """The channels that have a program, in the order of a job's words."""
+        return (*(channel for channel in Channel if channel < Channel.FETCH),
+                *(() if self.array is None else ARRAY_CHANNELS))
+
     # Files.
 
     def to_dict(self):
-        """Plain data that :meth:`from_dict` reads back; the form of a TOML configuration with a table ``bus``."""
-        return {**self.core.to_dict(), "name": self.name, "bus": dataclasses.asdict(self.bus)}
+        """Plain data that :meth:`from_dict` reads back: the form of a TOML configuration with a table ``bus``, and a
+        table ``array`` if there is one."""
+        data = {**self.core.to_dict(), "name": self.name, "bus": dataclasses.asdict(self.bus)}
+        if self.array is not None:
+            values = {name: getattr(self.array, name) for name in ARRAY_OPTIONS}
+            data["array"] = {name: value for name, value in values.items() if value is not None}
+        return data
 
     @classmethod
     def from_dict(cls, data):
-        """Configuration from plain data: parameters of :class:`.Config`, but ``name`` is that of the engine, and a
-        table ``bus``. Omitted parameters keep their defaults.
+        """Configuration from plain data: parameters of :class:`.Config`, but ``name`` is that of the engine, a table
+        ``bus``, and with an array a table ``array``. Omitted parameters keep their defaults.
 
         Raises
         ------
@@ -168,14 +210,13 @@ class EngineConfig:
             For an unknown parameter, or a value that is not allowed.
         """
         values = dict(data)
-        name, bus = values.pop("name", cls.name), values.pop("bus", {})
-        if not isinstance(bus, dict):
-            raise ValueError(f"bus must be a table, not {bus!r}")
-        known = [item.name for item in dataclasses.fields(BusConfig)]
-        for key in bus:
-            if key not in known:
-                raise ValueError(f"parameter of bus must be one of {', '.join(known)}, not {key!r}")
-        return cls(name=name, core=Config.from_dict(values), bus=BusConfig(**bus))
+        name, bus, array = values.pop("name", cls.name), values.pop("bus", {}), values.pop("array", None)
+        check_table("bus", bus, [item.name for item in dataclasses.fields(BusConfig)])
+        core = Config.from_dict(values)
+        if array is not None:
+            check_table("array", array, ARRAY_OPTIONS)
+            array = ArrayConfig.of(core, **array)
+        return cls(name=name, core=core, bus=BusConfig(**bus), array=array)
 
     # Bytes in memory (docs/engine.md, Memory layout).
 
@@ -193,20 +234,32 @@ class EngineConfig:
 
     def beat_bytes(self, channel):
         """Bytes of a full beat of a channel's stream."""
-        if channel is Channel.OPERAND:
+        if channel in (Channel.OPERAND, Channel.PRODUCT):
             return self.operand_bytes(self.core.lanes)
-        if channel in (Channel.STORED, Channel.RESULT):
+        if channel in (Channel.STORED, Channel.RESULT, Channel.ACTIVATION, Channel.WEIGHT):
             return self.stored_bytes(self.core.lanes)
         return 4
 
 
-def configuration(data, *, engine=False):
-    """What plain data describe: an :class:`EngineConfig` if they have a table ``bus``, or are to be one, else a
-    :class:`.Config`.
+def configuration(data, *, engine=False, array=False):
+    """What plain data describe: an :class:`EngineConfig` if they have a table ``bus``, or are to be one; else an
+    :class:`.ArrayConfig` if they have a table ``array``, or are to be one; else a :class:`.Config`.
+
+    Parameters
+    ----------
+    data : dict
+    engine : bool
+        It is to be an engine.
+    array : bool
+        It is to have an array, or to be one.
 
     Raises
     ------
     ValueError
         For an unknown parameter, or a value that is not allowed.
     """
-    return EngineConfig.from_dict(data) if engine or "bus" in data else Config.from_dict(data)
+    if array:
+        data = {"array": {}} | data
+    if engine or "bus" in data:
+        return EngineConfig.from_dict(data)
+    return ArrayConfig.from_dict(data) if "array" in data else Config.from_dict(data)

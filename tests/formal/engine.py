@@ -7,7 +7,8 @@ from amaranth.hdl import Assert, Cat, ClockSignal, DomainRenamer, Module, Mux, R
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 from bnforge import engine
-from bnforge.engine import WRITE_CHANNELS, Datapath, Engine, read_channels
+from bnforge.datapath import Datapath, read_channels, write_channels
+from bnforge.engine import Engine
 from bnforge.engine_config import JOB_WORDS, Channel
 from bnforge.registers import RegisterBlock
 
@@ -94,7 +95,7 @@ class EngineRules(Specification):
         used = opened(control)["used"]
         check(m, control.o_draining | ended.all() | (control.o_busy & ~control.o_fetching & (ended | used).all()))
         asked = {channel: request.valid for channels, requests in (
-            (read_channels(config), datapath.o_read_request), (WRITE_CHANNELS, datapath.o_write_request))
+            (read_channels(config), datapath.o_read_request), (write_channels(config), datapath.o_write_request))
             for channel, request in zip(channels, requests)}
         fetch, fetching, row, words = asked.pop(Channel.FETCH), Signal(), datapath.i_row, datapath.o_words
         number, word = Signal(range(JOB_WORDS)), words.valid & words.ready

@@ -12,6 +12,7 @@
 #define BNFORGE_REG_FORMATS                      0x010u
 #define BNFORGE_REG_BUS                          0x014u
 #define BNFORGE_REG_BEATS                        0x018u
+#define BNFORGE_REG_ARRAY                        0x01Cu
 #define BNFORGE_REG_CONTROL                      0x020u
 #define BNFORGE_REG_IRQ_ENABLE                   0x024u
 #define BNFORGE_REG_STATUS                       0x028u
@@ -100,6 +101,16 @@
 #define BNFORGE_BEATS_STORED_BYTES_MASK          0x0000FF00u
 #define BNFORGE_BEATS_RECORD_WORDS_SHIFT         16
 #define BNFORGE_BEATS_RECORD_WORDS_MASK          0xFFFF0000u
+#define BNFORGE_ARRAY_ROWS_SHIFT                 0
+#define BNFORGE_ARRAY_ROWS_MASK                  0x0000003Fu
+#define BNFORGE_ARRAY_DEPTH_LOG2_SHIFT           8
+#define BNFORGE_ARRAY_DEPTH_LOG2_MASK            0x00000F00u
+#define BNFORGE_ARRAY_OPERAND_FRACTION_SHIFT     16
+#define BNFORGE_ARRAY_OPERAND_FRACTION_MASK      0x000F0000u
+#define BNFORGE_ARRAY_ACCUMULATE_FRACTION_SHIFT  20
+#define BNFORGE_ARRAY_ACCUMULATE_FRACTION_MASK   0x01F00000u
+#define BNFORGE_ARRAY_TRANSPOSES_SHIFT           25
+#define BNFORGE_ARRAY_TRANSPOSES_MASK            0x02000000u
 #define BNFORGE_CONTROL_START_SHIFT              0
 #define BNFORGE_CONTROL_START_MASK               0x00000001u
 #define BNFORGE_CONTROL_ABORT_SHIFT              1
@@ -147,6 +158,7 @@
 #define BNFORGE_CAUSE_BUS_TIMEOUT                12u
 #define BNFORGE_CAUSE_STARVED                    13u
 #define BNFORGE_CAUSE_ABORTED                    14u
+#define BNFORGE_CAUSE_ARRAY_FRAMING              15u
 
 /* CAUSE.channel. */
 #define BNFORGE_CHANNEL_HEADER                   0u
@@ -155,6 +167,9 @@
 #define BNFORGE_CHANNEL_RESULT                   3u
 #define BNFORGE_CHANNEL_RECORD                   4u
 #define BNFORGE_CHANNEL_FETCH                    5u
+#define BNFORGE_CHANNEL_ACTIVATION               6u
+#define BNFORGE_CHANNEL_WEIGHT                   7u
+#define BNFORGE_CHANNEL_PRODUCT                  8u
 #define BNFORGE_CHANNEL_NONE                     15u
 
 /* 32-bit words in memory. */

@@ -109,7 +109,7 @@ def _version():
 
 def _build(config):
     """Values of the fields that depend on the build, register and field to value."""
-    core, bus = config.core, config.bus
+    core, bus, array = config.core, config.bus, config.array
     storage = core.storage
     major, minor, patch = _version()
     return {
@@ -126,6 +126,11 @@ def _build(config):
                 "burst_log2": bus.max_burst.bit_length() - 1, "outstanding": bus.outstanding},
         "BEATS": {"operand_bytes": config.operand_bytes(core.lanes), "stored_bytes": config.stored_bytes(core.lanes),
                   "record_words": core.record_words},
+        "ARRAY": {"rows": 0, "depth_log2": 0, "operand_fraction": 0, "accumulate_fraction": 0, "transposes": 0}
+        if array is None else {
+            "rows": array.rows, "depth_log2": array.depth.bit_length() - 1,
+            "operand_fraction": array.operand.fraction_width, "accumulate_fraction": array.accumulate_fraction,
+            "transposes": int(array.transposes)},
     }
 
 
@@ -164,6 +169,11 @@ def _build_registers(config):
                  ("operand_bytes", 0, 8, "bytes of a position of a full tile of x or dy"),
                  ("stored_bytes", 8, 8, "bytes of a position of a full tile of y or dx"),
                  ("record_words", 16, 16, "32-bit words of a channel record")),
+        register("ARRAY", 0x01C, "The systolic array; 0: there is none",
+                 ("rows", 0, 6, "rows and columns"), ("depth_log2", 8, 4, "log2 of the rows of the longest block"),
+                 ("operand_fraction", 16, 4, "fraction bits of a factor"),
+                 ("accumulate_fraction", 20, 5, "fraction bits of a partial sum"),
+                 ("transposes", 25, 1, "activations may come transposed")),
     ]
 
 
