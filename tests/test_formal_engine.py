@@ -10,12 +10,15 @@ from formal.runner import prove, prove_by_induction, reaches
 from formal.structure import Netlist
 from formal.units import Narrow
 
+from bnforge.array_config import ArrayConfig
 from bnforge.engine import Engine
 from bnforge.engine_config import BusConfig, EngineConfig
 from bnforge.presets import opn1_tiny
 
 BUS = Narrow()
 TINY = EngineConfig(core=opn1_tiny, bus=BUS)
+FUSED = TINY.replace(array=ArrayConfig.of(opn1_tiny, depth=4))
+both = pytest.mark.parametrize("config", [TINY, FUSED], ids=["core", "array"])
 
 
 @pytest.mark.parametrize("contract, bus", [
@@ -57,9 +60,10 @@ def test_words_of_descriptors_reach_their_midend():
     reaches(LoaderWords(Narrow(address_width=32)), 20)
 
 
-def test_runs_end_once_and_never_in_the_middle_of_a_transfer():
-    prove(EngineRules(TINY))
-    reaches(EngineRules(TINY), 16)
+@both
+def test_runs_end_once_and_never_in_the_middle_of_a_transfer(config):
+    prove(EngineRules(config))
+    reaches(EngineRules(config), 16)
 
 
 def test_register_port_keeps_the_rules_of_axi_lite():
@@ -67,10 +71,11 @@ def test_register_port_keeps_the_rules_of_axi_lite():
     reaches(RegisterContract(TINY), 12)
 
 
-def test_no_output_of_the_engine_depends_on_an_input_in_the_same_cycle():
+@both
+def test_no_output_of_the_engine_depends_on_an_input_in_the_same_cycle(config):
     """Hence no VALID waits for a READY nor a READY for a VALID (AMBA AXI, A3.2.1), and no loop can close outside."""
     bus = BusConfig(data_width=32, max_burst=2, outstanding=2, read_buffer=2, write_buffer=4)
-    engine = Netlist(Engine(EngineConfig(core=opn1_tiny, bus=bus)), registers=False)
+    engine = Netlist(Engine(config.replace(bus=bus)), registers=False)
     assert {"m_axi_awready", "m_axi_wready", "m_axi_bvalid", "m_axi_arready", "m_axi_rvalid", "s_axil_awvalid",
             "s_axil_bready", "s_axil_rready"} <= set(engine.inputs)
     assert {"m_axi_awvalid", "m_axi_wvalid", "m_axi_bready", "m_axi_arvalid", "m_axi_rready", "s_axil_awready",

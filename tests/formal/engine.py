@@ -9,7 +9,7 @@ from amaranth.lib.wiring import Out
 from bnforge import engine
 from bnforge.datapath import Datapath, read_channels, write_channels
 from bnforge.engine import Engine
-from bnforge.engine_config import JOB_WORDS, Channel
+from bnforge.engine_config import Channel
 from bnforge.registers import RegisterBlock
 
 from .runner import assume, check, opened
@@ -98,11 +98,11 @@ class EngineRules(Specification):
             (read_channels(config), datapath.o_read_request), (write_channels(config), datapath.o_write_request))
             for channel, request in zip(channels, requests)}
         fetch, fetching, row, words = asked.pop(Channel.FETCH), Signal(), datapath.i_row, datapath.o_words
-        number, word = Signal(range(JOB_WORDS)), words.valid & words.ready
-        last = word & (number == JOB_WORDS - 1)
+        number, word = Signal(range(config.job_words)), words.valid & words.ready
+        last = word & (number == config.job_words - 1)
         m.d.sync += [number.eq(Mux(control.o_clear | last, 0, number + word)),
                      fetching.eq(~(control.o_clear | last) & (fetching | (row.valid & row.ready)))]
-        assume(m, *(~(datapath.o_finished[channel] & valid) for channel, valid in asked.items()),
+        assume(m, *(~(datapath.o_finished[config.programs.index(channel)] & valid) for channel, valid in asked.items()),
                ~fetch | fetching | ~datapath.o_finished.all(), ~(last & (fetch | reading)))
 
     def _end(self, m, control, fresh, quiet):
