@@ -13,6 +13,7 @@ from amaranth.hdl import ClockDomain, Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from bnforge import emit, tools
+from bnforge.array_config import ArrayConfig
 from bnforge.config import read_toml
 from bnforge.engine_config import EngineConfig, configuration
 from bnforge.presets import PRESETS, opn1_tiny, opn16
@@ -21,7 +22,7 @@ from bnforge_sim.build import verilator_environment
 ROOT = Path(__file__).parent.parent
 CORES = {name: config for name, (config, _text) in PRESETS.items()} | {
     path.stem: configuration(read_toml(path)) for path in sorted(ROOT.glob("examples/*.toml"))} | {
-    "tiny_engine": EngineConfig(name="tiny_engine", core=opn1_tiny)}
+    "tiny_engine": EngineConfig(name="tiny_engine", core=opn1_tiny, array=ArrayConfig.of(opn1_tiny, depth=4))}
 
 every_core = pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.xdist_group(name))
                                               for name in CORES])

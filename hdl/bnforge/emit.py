@@ -32,7 +32,7 @@ INPUT_DELAY = 0.3
 _TO_VERILOG = """
 read_rtlil design.il
 hierarchy -check -top {top}
-proc
+proc -norom
 opt_expr
 memory_collect
 opt_clean -purge

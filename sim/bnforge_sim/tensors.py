@@ -8,6 +8,7 @@ from bnforge.config import Activation
 from bnforge_model import Encoded, Shape, backward_codes, forward_codes
 
 from .grid import grid_order
+from .tile_programs import scale
 from .workspace import default_scale
 
 __all__ = ["forward_tensor", "backward_tensor", "running_statistics", "frozen_affine"]
@@ -21,11 +22,16 @@ def _shape(codes):
     return Shape(*codes.shape)
 
 
-def _order(config, shape, frozen):
-    """Forward order of the positions, and sample_len as the model takes it."""
+def _order(config, shape, frozen, plan, c, eps):
+    """Forward order of the positions; sample_len as the model takes it; C and eps."""
+    if plan is not None:
+        if (plan.shape, plan.frozen) != (shape, frozen):
+            raise ValueError(f"plan must be of {shape} and frozen as {frozen}, not of {plan.shape} and {plan.frozen}")
+        return plan.order, plan.sample_len, *scale(config.core, plan.sampling.length, c, eps)
+    _, c, eps = default_scale(config, shape, c, eps)
     if frozen:
-        return np.arange(shape.n_positions), 0
-    return grid_order(shape.n_images, shape.height, shape.width, config.core.sample_depth)
+        return np.arange(shape.n_positions), 0, c, eps
+    return *grid_order(shape.n_images, shape.height, shape.width, config.core.sample_depth), c, eps
 
 
 def _in_memory(order, values):
@@ -40,7 +46,8 @@ def _encoded(encoded, move):
     return Encoded(encoded.format, move(encoded.elements), None if exponents is None else move(exponents))
 
 
-def forward_tensor(config, x_codes, gamma, beta, *, activation=Activation.RELU, c=None, eps=None, frozen=False):
+def forward_tensor(config, x_codes, gamma, beta, *, activation=Activation.RELU, c=None, eps=None, frozen=False,
+                   plan=None):
     """The forward pass of the engine over a tensor, by :func:`bnforge_model.forward_codes`.
 
     Parameters
@@ -50,7 +57,9 @@ def forward_tensor(config, x_codes, gamma, beta, *, activation=Activation.RELU, 
         Codes of ``config.core.x_format``.
     gamma, beta, activation, frozen : as :func:`bnforge_model.forward`
     c, eps : float
-        Default: :func:`.default_scale`.
+        Default: :func:`.default_scale`, or those of the plan's sample.
+    plan : Plan
+        Gives the order of the positions; default: :func:`.grid_order`.
 
     Returns
     -------
@@ -59,15 +68,15 @@ def forward_tensor(config, x_codes, gamma, beta, *, activation=Activation.RELU, 
     """
     x_codes = np.asarray(x_codes)
     shape = _shape(x_codes)
-    order, sample_len = _order(config, shape, frozen)
-    _, c, eps = default_scale(config, shape, c, eps)
+    order, sample_len, c, eps = _order(config, shape, frozen, plan, c, eps)
     result = forward_codes(config.core, x_codes.reshape(-1, shape.channels)[order], gamma, beta, c=c, eps=eps,
                            activation=activation, frozen=frozen, sample_len=sample_len)
     return replace(result, y=_in_memory(order, result.y),
                    encoded=_encoded(result.encoded, lambda rows: _in_memory(order, rows)))
 
 
-def backward_tensor(config, dy_codes, encoded, records, *, activation=Activation.RELU, c=None, eps=None, frozen=False):
+def backward_tensor(config, dy_codes, encoded, records, *, activation=Activation.RELU, c=None, eps=None, frozen=False,
+                    plan=None):
     """The backward pass of the engine over a tensor, by :func:`bnforge_model.backward_codes`.
 
     Parameters
@@ -77,7 +86,7 @@ def backward_tensor(config, dy_codes, encoded, records, *, activation=Activation
     encoded : Encoded
         y in memory order, elements (N·H·W, C), as :func:`forward_tensor` gives it.
     records : Records
-    activation, c, eps, frozen : as :func:`forward_tensor`
+    activation, c, eps, frozen, plan : as :func:`forward_tensor`
 
     Returns
     -------
@@ -86,8 +95,7 @@ def backward_tensor(config, dy_codes, encoded, records, *, activation=Activation
     """
     dy_codes = np.asarray(dy_codes)
     shape = _shape(dy_codes)
-    order, sample_len = _order(config, shape, frozen)
-    _, c, eps = default_scale(config, shape, c, eps)
+    order, sample_len, c, eps = _order(config, shape, frozen, plan, c, eps)
     result = backward_codes(config.core, dy_codes.reshape(-1, shape.channels)[order],
                             _encoded(encoded, lambda rows: rows[order]), records, c=c, eps=eps, activation=activation,
                             frozen=frozen, sample_len=sample_len)

@@ -5,29 +5,27 @@ then the programs of the channels, in the order of :class:`~bnforge.engine_confi
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from bnforge.config import GRADIENT_WORDS, HEADER_FIXED_WORDS, Activation
+from bnforge.config import GRADIENT_WORDS, Activation
 from bnforge.engine_config import JOB_WORDS, Channel
-from bnforge.formats import require_int
-from bnforge_model import Layout, Shape, default_c, default_eps, tile_slices
-from bnforge_model.constants import fp32_code
+from bnforge_model import Layout, Shape, tile_slices
 from bnforge_model.core import check_header
 from bnforge_model.memory import gradient_size, operand_size, record_size, stored_size
 
-from .descriptors import DESCRIPTOR_BYTES, STRIDE_LIMIT, Descriptor
+from .descriptors import DESCRIPTOR_BYTES, Descriptor
+from .tile_programs import FIXED_BYTES, WORD_BYTES, fixed_words, header_tiles, record_row, scale, tile_program
 
 __all__ = ["Sample", "Pass", "default_scale", "programs", "workspace", "workspace_size"]
 
-_WORD_BYTES = 4
-_JOB_BYTES, _FIXED_BYTES = _WORD_BYTES * JOB_WORDS, _WORD_BYTES * HEADER_FIXED_WORDS
+_JOB_BYTES = WORD_BYTES * JOB_WORDS
 _FULL = _JOB_BYTES
 """Where the fixed words of full tiles lie in a workspace; those of the last tile and the zero word follow."""
-_LAST = _FULL + _FIXED_BYTES
-_ZERO = _LAST + _FIXED_BYTES
+_LAST = _FULL + FIXED_BYTES
+_ZERO = _LAST + FIXED_BYTES
 _PROGRAMS = 96
 """Where the programs begin."""
 
@@ -60,13 +58,9 @@ class Sample(NamedTuple):
 
 
 def default_scale(config, shape, c=None, eps=None):
-    """(sample_len, C, eps) of a pass: those of the grid, or C and eps as given; both are numbers of fp32."""
+    """(sample_len, C, eps) of a pass: those of the grid, or C and eps as given."""
     sample_len = Sample.of(shape, config.core.sample_depth).length
-    if c is not None and not c > 0:
-        raise ValueError(f"c must be a positive fp32 number, not {c!r}")
-    c = default_c(config.core, sample_len) if c is None else c
-    eps = default_eps(c) if eps is None else eps
-    return sample_len, *fp32_code([c, eps]).view(np.float32).tolist()
+    return sample_len, *scale(config.core, sample_len, c, eps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +120,7 @@ def _check(config, job):
     sample_len, c, eps = default_scale(config, shape, job.c, job.eps)
     check_header(core, activation=job.activation, sample_len=sample_len, c=c, eps=eps, frozen=job.frozen,
                  backward=job.backward)
-    stored, records, affine = stored_size(config, shape), record_size(config, channels), _WORD_BYTES * channels
+    stored, records, affine = stored_size(config, shape), record_size(config, channels), WORD_BYTES * channels
     sizes = {"operand": operand_size(config, shape), "result": stored, "records": records}
     sizes |= ({"stored": stored, "gradients": gradient_size(channels)} if job.backward else
               {"gamma": affine, "beta": affine})
@@ -186,37 +180,6 @@ def _tensor(config, job, address, position_bytes):
     return tiles
 
 
-def _headers(config, job, base):
-    """Descriptors of each tile's header."""
-    core, tiles = config.core, []
-    slices = tile_slices(core, job.shape.channels)
-    if not job.backward:
-        require_int("beta - gamma", job.beta - job.gamma, -STRIDE_LIMIT, STRIDE_LIMIT - 1)
-    for tile in slices:
-        channels = tile.stop - tile.start
-        fixed = Descriptor(base + (_LAST if tile is slices[-1] else _FULL), _FIXED_BYTES)
-        if job.backward:
-            rest = [_record_row(job.records, tile, core.record_words)]
-        else:
-            pairs = [(2, job.beta - job.gamma)] + [(channels, _WORD_BYTES)] * (channels > 1)
-            rest = [Descriptor(job.gamma + _WORD_BYTES * tile.start, _WORD_BYTES, tuple(pairs))]
-            if channels < core.lanes:
-                rest.append(Descriptor(base + _ZERO, _WORD_BYTES, ((2 * (core.lanes - channels), 0),)))
-        tiles.append([fixed, *rest])
-    return tiles
-
-
-def _record_row(address, tile, words):
-    """The records of a tile as one row."""
-    size = _WORD_BYTES * words
-    return Descriptor(address + size * tile.start, size * (tile.stop - tile.start))
-
-
-def _program(tiles):
-    """The descriptors of the tiles as one list, with their flags."""
-    return [replace(part, last=part is tiles[-1][-1], ends_tile=part is tile[-1]) for tile in tiles for part in tile]
-
-
 def programs(config, job, base):
     """The descriptors of each channel that a pass uses: dict of :class:`~bnforge.engine_config.Channel` to list.
 
@@ -230,14 +193,14 @@ def programs(config, job, base):
     _check(config, job)
     records = job.gradients if job.backward else job.records
     words = GRADIENT_WORDS if job.backward else config.core.record_words
-    tiles = {Channel.HEADER: _headers(config, job, base),
+    tiles = {Channel.HEADER: header_tiles(config, job, base + _FULL, base + _LAST, base + _ZERO),
              Channel.OPERAND: _tensor(config, job, job.operand, config.operand_bytes)}
     if job.backward:
         tiles[Channel.STORED] = _tensor(config, job, job.stored, config.stored_bytes)
     tiles[Channel.RESULT] = _tensor(config, job, job.result, config.stored_bytes)
-    tiles[Channel.RECORD] = [[_record_row(records, tile, words)]
+    tiles[Channel.RECORD] = [[record_row(records, tile, words)]
                              for tile in tile_slices(config.core, job.shape.channels)]
-    return {channel: _program(parts) for channel, parts in tiles.items()}
+    return {channel: tile_program(parts) for channel, parts in tiles.items()}
 
 
 def workspace_size(config, shape, backward=False, frozen=False):
@@ -272,10 +235,7 @@ def workspace(config, job, base, next_job=0):
         raise ValueError("base must not be 0, which stands for no job")
     _require_room(config, "base", base, workspace_size(config, shape, job.backward, job.frozen))
     _require_room(config, "next_job", next_job, _JOB_BYTES)
-    first = job.backward | job.activation << 1 | job.frozen << 3 | sample_len << 16
-    fixed = [first, *fp32_code([c, eps]).tolist()]
-    last = shape.channels - (shape.channels - 1) // core.lanes * core.lanes
-    masks = [(1 << channels) - 1 for channels in (core.lanes, last)]
+    fixed = fixed_words(core, job, sample_len, c, eps)
     starts, words, at = [0] * (JOB_WORDS - 4), [], base + _PROGRAMS
     channels = programs(config, job, base)
     for channel, program in channels.items():
@@ -283,6 +243,6 @@ def workspace(config, job, base, next_job=0):
         words += [word for descriptor in program for word in descriptor.words]
         at += DESCRIPTOR_BYTES * len(program)
     used = sum(1 << channel for channel in channels)
-    head = [next_job & 0xFFFFFFFF, next_job >> 32, used, 0, *starts, *fixed, masks[0], *fixed, masks[1]]
-    head += [0] * (_PROGRAMS // _WORD_BYTES - len(head))
+    head = [next_job & 0xFFFFFFFF, next_job >> 32, used, 0, *starts, *fixed]
+    head += [0] * (_PROGRAMS // WORD_BYTES - len(head))
     return np.array(head + words, "<u4").tobytes()
