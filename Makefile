@@ -7,7 +7,7 @@ STAMP   := $(VENV)/.installed
 SEED    ?= 2026
 
 .DEFAULT_GOAL := all
-.PHONY: all setup test soak mutants bench baseline figures engine faults tensors accuracy train bounds refusals clean help
+.PHONY: all setup test soak mutants bench baseline figures engine layers faults tensors networks products accuracy train train-rtl bounds refusals clean help
 
 all: $(STAMP)  ## generate the default core, run real activations through it, count its gates, print one table
 	@$(BIN)/bnforge demo -o build
@@ -40,11 +40,20 @@ figures: $(STAMP)  ## measure docs/figures.json again: cycles of the generated c
 engine: $(STAMP)  ## measure docs/engine.* again: bytes on the bus, cycles; every run is also compared with the model
 	$(BIN)/python -m bnforge_sim.engine_figures
 
+layers: $(STAMP)  ## measure docs/layers.* again: layers on an engine with an array, fused and not; compiles three engines
+	$(BIN)/python -m bnforge_sim.layer_figures
+
 faults: $(STAMP)  ## the fault campaign: broken memories, descriptors and drivers; after each a pass that must be right
 	$(BIN)/python -m bnforge_sim.faults -o docs/faults.json
 
 tensors: $(STAMP)  ## random tensors through random engines, memory compared byte by byte
 	$(BIN)/python -m bnforge_sim.engine_soak
+
+networks: $(STAMP)  ## random networks through random engines with an array, memory compared byte by byte
+	$(BIN)/python -m bnforge_sim.layer_soak
+
+products: $(STAMP)  ## random products of matrices through random arrays
+	$(BIN)/python -m bnforge_sim.array_soak
 
 accuracy: $(STAMP)  ## measure docs/gradient.* again: the gradient of the model against float64, and effective bits of sums
 	$(BIN)/python -m bnforge_sim.accuracy
@@ -54,6 +63,9 @@ $(VENV)/.train: $(STAMP)
 
 train: $(VENV)/.train  ## train a small net on the digits with the model in the loop, beside batch norm; ten minutes
 	$(BIN)/python examples/train_digits.py -o docs
+
+train-rtl: $(VENV)/.train  ## train a small net on the digits with every convolution and norm on the simulated engine; half an hour
+	$(BIN)/python examples/train_digits_rtl.py -o docs
 
 bounds: $(STAMP)  ## measure docs/error_bounds.* again: the model against float64, beside the derived bound
 	$(BIN)/python -m bnforge_model.bounds -o docs
@@ -65,4 +77,4 @@ clean:  ## remove what was generated; the virtual environment stays
 	rm -rf build .pytest_cache
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -122,8 +122,12 @@ class ArrayConfig:
 
     @classmethod
     def of(cls, core, **options):
-        """The array of an engine around ``core``: ``options`` are the parameters that do not follow from the core."""
-        return cls(rows=core.lanes, columns=core.lanes, storage=core.storage, output=core.x_format, **options)
+        """The array of an engine around ``core``: ``options`` are the parameters that do not follow from the core.
+
+        It transposes, unless told otherwise, if the core has a backward pass.
+        """
+        return cls(**{"transposes": core.has_backward, **options}, rows=core.lanes, columns=core.lanes,
+                   storage=core.storage, output=core.x_format)
 
     def replace(self, **changes):
         """This configuration with ``changes``, checked again."""

@@ -133,8 +133,8 @@ class EngineConfig:
         Its name does not matter, and becomes the default.
     bus : BusConfig
     array : ArrayConfig or None
-        A systolic array in front of the core, as :meth:`.ArrayConfig.of` makes it from the core; it transposes if the
-        core has a backward pass. Its name and clock do not matter, and become the default.
+        A systolic array in front of the core, as :meth:`.ArrayConfig.of` makes it from the core. Its name and clock do
+        not matter, and become the default.
 
     Raises
     ------
