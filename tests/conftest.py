@@ -5,7 +5,8 @@ import pytest
 
 def pytest_addoption(parser):
     parser.addoption("--seed", type=int, default=2026, help="seed of the random stimulus (default 2026)")
-    parser.addoption("--all-engines", action="store_true", help="cocotb benches of every engine, some minutes")
+    parser.addoption("--all-engines", action="store_true", help="cocotb benches of every engine and array, and "
+                     "proofs of more arrays, some minutes")
 
 
 def pytest_configure(config):

@@ -2,7 +2,7 @@
 
 Each mutant is one replacement in one source file of the generator, applied to a copy. The copy's Verilog then runs the
 pairwise cases of small configurations; a mutant is caught when anything differs from the model, or the core hangs. One
-of the engine runs random tensors and scenes of faults on two small engines.
+of the engine runs random tensors and scenes of faults on two small engines, one of the array its tests and proofs.
 """
 
 import argparse
@@ -128,6 +128,60 @@ ENGINE_MUTANTS = [
 ]
 """Of the engine; what catches them is the system test and the fault campaign."""
 
+ARRAY_MUTANTS = [
+    Mutant("array: a reserved exponent has a value", "array/decoder.py", "(~reserved).replicate(len(magnitude))",
+           "Const(-1, len(magnitude))"),
+    Mutant("array: the most negative element is 0", "array/decoder.py",
+           "Mux(negative, -self.i_element, self.i_element)[:fmt.element_width]",
+           "Mux(negative, -self.i_element, self.i_element)[:fmt.element_width - 1]"),
+    Mutant("array: a factor beyond the operand format sets no flag", "array/decoder.py",
+           "self.o_flags.saturated.eq(saturated)", "self.o_flags.saturated.eq(0)"),
+    Mutant("array: the next weight comes a pass early", "array/element.py", "with m.If(self.i_swap):", "with m.If(1):"),
+    Mutant("array: a product is not normalised", "array/element.py", '.normalised(m, "product", limit=1)', ""),
+    Mutant("array: the last row alone reports saturation", "array/element.py", "self.i_saturated | saturated",
+           "saturated"),
+    Mutant("array: a first pass adds to the sums of the block before", "array/column.py", "adding.eq(control.add)",
+           "adding.eq(1)"),
+    Mutant("array: a result that is saturated sets no flag", "array/column.py", "emitting & saturated", "0"),
+    Mutant("array: a sum is written a cycle early", "array/column.py", "return config.rows + 1", "return config.rows"),
+    Mutant("array: a sum is read a row too early", "array/control.py", "under_way <= top,", "under_way <= top + 1,"),
+    Mutant("array: a result is overwritten before it has gone out", "array/control.py", "(sent + sends > row)",
+           "(sent + sends >= row)"),
+    Mutant("array: a block waits a cycle for the one before", "array/control.py", "(sent + sends > row)",
+           "(sent > row)"),
+    Mutant("array: a result goes out in the place of a sum that is read", "array/control.py", "sends & ~adds", "sends"),
+    Mutant("array: the last row is marked before it is known", "array/control.py", "Array(known)[leaving[0]] & (sent",
+           "(sent"),
+    Mutant("array: a later pass may have another length", "array/control.py", "self.i_last ^ (row == top)", "0"),
+    Mutant("array: a pass may be longer than the memory", "array/control.py",
+           "(row == config.depth - 1) & ~self.i_last", "0"),
+    Mutant("array: squares may be left over", "array/control.py", "self.i_transpose & (self.i_end ^ closes)", "0"),
+    Mutant("array: weights of the next block are taken with the last tile", "array/control.py",
+           "~loaded & ~ended & ~self.i_hold", "~loaded & ~self.i_hold"),
+    Mutant("array: weights are taken after a wrong frame", "array/control.py", "~loaded & ~ended & ~self.i_hold",
+           "~loaded & ~ended"),
+    Mutant("array: rows without weights keep those of the pass before", "array/control.py",
+           "self.o_load.valid.eq(filling | (self.i_valid & self.o_ready))",
+           "self.o_load.valid.eq(self.i_valid & self.o_ready)"),
+    Mutant("array: rows without weights have an exponent", "array/array.py", "beat.exponents[group] & wanted",
+           "beat.exponents[group]"),
+    Mutant("array: the queue has room for ever", "array/control.py", "self.o_free.eq(reserved != depth)",
+           "self.o_free.eq(1)"),
+    Mutant("array: a result that waits is replaced", "array/control.py", "here.any() & (~held | self.o.ready)",
+           "here.any()"),
+    Mutant("array: missing rows of a square are not 0", "array/transposer.py",
+           "code & (~filling).replicate(len(code))", "code"),
+    Mutant("array: all squares come from the same side", "array/transposer.py", "sideways.eq(~sideways)",
+           "sideways.eq(0)"),
+    Mutant("array: idle with results in the queue", "array/array.py", " & queue.o_idle", ""),
+    Mutant("array: idle with rows under way", "array/control.py",
+           "begins & first & ~under_way.any() & (block == leaving)", "begins & first"),
+    Mutant("array: idle inputs set flags", "array/array.py", "found & taken.replicate(len(found))", "found"),
+    Mutant("array: rows are taken after a wrong frame", "array/array.py", "(~full | row.ready) & ~rows.o_misframed",
+           "(~full | row.ready)"),
+]
+"""Of the array; what catches them is tests/test_array.py, or tests/test_formal_array.py."""
+
 _CHECK_ENGINE = """
 import sys
 import numpy as np
@@ -170,6 +224,22 @@ for config in configs:
             sys.exit(f"caught on {config.lanes} lane(s): {messages[0]}")
 """
 
+_CHECK_ARRAY = f"""
+import os
+import sys
+import pytest
+os.chdir(os.path.dirname(sys.argv[1]))
+class Recorder:
+    failed = []
+    def pytest_runtest_logreport(self, report):
+        if report.failed:
+            self.failed.append(f"{{report.nodeid.split('::')[-1]}}: {{report.longreprtext.splitlines()[-1]}}")
+tests = [r"{ROOT / 'tests' / 'test_array.py'}", r"{ROOT / 'tests' / 'test_formal_array.py'}"]
+pytest.main(["-qx", "-p", "no:cacheprovider", "-n0", "--seed", sys.argv[2], *tests], [Recorder()])
+if Recorder.failed:
+    sys.exit(f"caught by {{Recorder.failed[0]}}")
+"""
+
 
 def run(mutant, directory, seed, check=None):
     """What caught the mutant, or None. ``mutant`` None is the design as it is, for which ``check`` is given.
@@ -185,7 +255,7 @@ def run(mutant, directory, seed, check=None):
         path = sources / "bnforge" / mutant.file
         path.write_text(path.read_text().replace(mutant.old, mutant.new))
     if check is None:
-        check = _CHECK_ENGINE if mutant in ENGINE_MUTANTS else _CHECK
+        check = _CHECK_ARRAY if mutant in ARRAY_MUTANTS else _CHECK_ENGINE if mutant in ENGINE_MUTANTS else _CHECK
     command = (f"import sys; sys.path[:0] = [{str(sources)!r}, {str(ROOT / 'sim')!r}]\n{check}")
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", command, str(Path(directory) / "build"), str(seed)],
                           capture_output=True, text=True)
@@ -202,10 +272,10 @@ def main():
     parser.add_argument("names", nargs="*", help="part of a mutant's name; default: all")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    chosen = [mutant for mutant in MUTANTS + ENGINE_MUTANTS
+    chosen = [mutant for mutant in MUTANTS + ENGINE_MUTANTS + ARRAY_MUTANTS
               if not arguments.names or any(name in mutant.name for name in arguments.names)]
     survivors = 0
-    for check in (_CHECK, _CHECK_ENGINE):
+    for check in (_CHECK, _CHECK_ENGINE, _CHECK_ARRAY):
         with tempfile.TemporaryDirectory(prefix="bnforge-mutant-") as directory:
             if caught := run(None, directory, arguments.seed, check):
                 sys.exit(f"the design as it is fails: {caught}")

@@ -62,7 +62,7 @@ def test_words_of_descriptors_reach_their_midend():
 
 @both
 def test_runs_end_once_and_never_in_the_middle_of_a_transfer(config):
-    prove(EngineRules(config))
+    prove(EngineRules(config), merged=True)
     reaches(EngineRules(config), 16)
 
 

@@ -1,0 +1,27 @@
+// What array.cpp sees of an array: its ports as addresses in the Verilator model. array_core.cpp fills it in.
+#pragma once
+
+#include "engine.h"
+
+struct ArrayStream {
+    uint8_t *valid, *ready, *last;
+    Wide data, user;  // user of no bits: no such port
+};
+
+struct ArrayPorts {
+    uint8_t *aclk, *aresetn, *status, *status_clear;
+    uint8_t* transpose;  // null: no such port
+    ArrayStream a, w, c;
+};
+
+class ArrayModel {
+public:
+    virtual ~ArrayModel() = default;
+    virtual const ArrayPorts& ports() const = 0;
+    virtual void eval() = 0;
+    virtual void advance() = 0;  // half a clock cycle of time; writes the waves
+};
+
+// Registers start at random values drawn from the seed: only reset may be relied on. Null where waves are asked for but
+// not built, or their file cannot be written.
+std::unique_ptr<ArrayModel> make_array_model(uint32_t seed, const char* waves);
