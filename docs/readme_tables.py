@@ -15,13 +15,14 @@ from bnforge.presets import PRESETS
 
 DOCS = Path(__file__).resolve().parent
 README = DOCS.parent / "README.md"
-PAGES = [README, DOCS / "engine.md"]
+PAGES = [README, DOCS / "engine.md", DOCS / "layers.md"]
 BASELINE = DOCS / "baseline_area.json"
 FIGURES = DOCS / "figures.json"
 GRADIENT = DOCS / "gradient.json"
 TRAINING = DOCS / "training.json"
 ENGINE = DOCS / "engine.json"
 FAULTS = DOCS / "faults.json"
+LAYERS = DOCS / "layers.json"
 
 
 def _presets():
@@ -104,26 +105,82 @@ ENGINE_PARTS = {
 """Parts of the engine, and the modules that they are, with all inside; numbers after a name do not matter."""
 
 
+def _of_parts(report, parts, what):
+    """Total of ``what`` of each part, all instances, and last of the rest."""
+    totals = []
+    for stems in parts.values():
+        chosen = [module for module in report.modules
+                  if re.sub(r"_\d+$", "", module.name.removeprefix(f"{report.name}_")) in stems]
+        totals.append(sum(getattr(module, what) * module.instances for module in chosen))
+    return [*totals, getattr(report, what) - sum(totals)]
+
+
 def engine_area_table():
     """Gates of the engine by part, from docs/baseline_area.json."""
     reports = {name: report for name, report in baseline.read(BASELINE).items() if name.endswith(" engine")}
     names = [name.removesuffix(" engine") for name in reports]
     lines = [f"| part | {' | '.join(f'`{name}`: GE | memory bits' for name in names)} |",
              "|---|" + "---|" * 2 * len(names)]
-    rest = {name: [report.ge, report.memory_bits] for name, report in reports.items()}
-    for part, stems in ENGINE_PARTS.items():
-        cells = []
-        for name, report in reports.items():
-            chosen = [module for module in report.modules
-                      if re.sub(r"_\d+$", "", module.name.removeprefix(f"{report.name}_")) in stems]
-            sums = [sum(getattr(module, what) * module.instances for module in chosen)
-                    for what in ("ge", "memory_bits")]
-            rest[name] = [left - taken for left, taken in zip(rest[name], sums)]
-            cells += [f"{value:,.0f}" for value in sums]
-        lines.append(f"| {part} | {' | '.join(cells)} |")
-    lines.append(f"| wiring | {' | '.join(f'{value:,.0f}' for values in rest.values() for value in values)} |")
+    columns = [_of_parts(report, ENGINE_PARTS, what) for report in reports.values() for what in ("ge", "memory_bits")]
+    for part, *cells in zip([*ENGINE_PARTS, "wiring"], *columns, strict=True):
+        lines.append(f"| {part} | {' | '.join(f'{value:,.0f}' for value in cells)} |")
     totals = [f"{value:,.0f}" for report in reports.values() for value in (report.ge, report.memory_bits)]
     lines.append(f"| **all** | {' | '.join(totals)} |")
+    return "\n".join(lines)
+
+
+SHARES = {
+    "array": ("systolic_array",), "normaliser": ("top",),
+    "DMA": ("descriptor_loader", "midend", "read_channel", "write_channel", "read_port", "write_port"),
+    "control": ("register_block", "job_control", "counters")}
+"""Parts of an engine with an array, as ``ENGINE_PARTS``."""
+
+
+def array_area_table():
+    """Gates of engines with an array by part, from docs/baseline_area.json."""
+    reports = {name.removeprefix("array "): report for name, report in baseline.read(BASELINE).items()
+               if name.startswith("array ")}
+    heads = [f"{name.replace('x', ' × ')}: GE | share | memory bits" for name in reports]
+    lines = [f"| part | {' | '.join(heads)} |", "|---|" + "---|" * 3 * len(reports)]
+    gates, bits = ([_of_parts(report, SHARES, what) for report in reports.values()] for what in ("ge", "memory_bits"))
+    for row, part in enumerate([*SHARES, "wiring"]):
+        cells = [f"{ge[row]:,.0f} | {ge[row] / report.ge:.1%} | {bit[row]:,.0f}"
+                 for report, ge, bit in zip(reports.values(), gates, bits)]
+        lines.append(f"| {part} | {' | '.join(cells)} |")
+    totals = [f"{report.ge:,.0f} | | {report.memory_bits:,.0f}" for report in reports.values()]
+    lines.append(f"| **all** | {' | '.join(totals)} |")
+    return "\n".join(lines)
+
+
+def _megabytes(run):
+    """Bytes beside those that the convolutions fetch, and with them."""
+    beside = sum(size for what, size in run["bytes"].items() if what not in ("operands", "descriptors"))
+    return f"{beside / 1e6:.3f} | {sum(run['bytes'].values()) / 1e6:.3f}"
+
+
+def layer_bytes_table():
+    """Fused against unfused, from docs/layers.json."""
+    lines = ["| layer | bus, bits | pass | fused: MB beside operands | MB in all | cycles | unfused: MB beside "
+             "operands | MB in all | cycles | cycles saved |", "|---|---|---|---|---|---|---|---|---|---|"]
+    for row in json.loads(LAYERS.read_text(encoding="utf-8"))["rows"]:
+        for what in ("forward", "backward"):
+            fused, unfused = row[what]["fused"], row[what]["unfused"]
+            lines.append(f"| {row['case']} | {row['data_width']} | {what} | {_megabytes(fused)} | {fused['cycles']:,} "
+                         f"| {_megabytes(unfused)} | {unfused['cycles']:,} "
+                         f"| {1 - fused['cycles'] / unfused['cycles']:.0%} |")
+    return "\n".join(lines)
+
+
+def layer_speed_table():
+    """Use of the array, from docs/layers.json."""
+    lines = ["| layer | bus, bits | job | multiply-accumulates | cycles | of these with a row | elements of a row in "
+             "use | use of the array | read data on the bus |", "|---|---|---|---|---|---|---|---|---|"]
+    for row in json.loads(LAYERS.read_text(encoding="utf-8"))["rows"]:
+        for what in ("forward", "backward", "weight gradient"):
+            run = row[what]["fused"]
+            lines.append(f"| {row['case']} | {row['data_width']} | {what} | {run['macs']:,} | {run['cycles']:,} "
+                         f"| {run['busy_array']:.1%} | {run['useful']:.1%} | {run['utilisation']:.1%} "
+                         f"| {run['busy_bus']:.1%} |")
     return "\n".join(lines)
 
 
@@ -205,7 +262,8 @@ def draw_area(path):
 
 TABLES = {"area": area_table, "directions": directions_table, "cycles": cycles_table, "gradient": gradient_table,
           "engine area": engine_area_table, "engine bytes": engine_bytes_table,
-          "engine speed": engine_speed_table, "faults": faults_table, "training": training_table}
+          "engine speed": engine_speed_table, "faults": faults_table, "training": training_table,
+          "array area": array_area_table, "layer bytes": layer_bytes_table, "layer speed": layer_speed_table}
 """Marker name to the function that makes the table."""
 
 

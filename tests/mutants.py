@@ -121,7 +121,7 @@ ENGINE_MUTANTS = [
     Mutant("control: no watchdog", "control.py", "waited == self.i_watchdog", "0"),
     Mutant("tiles count whose writes have failed", "engine.py", "& writes.o_end & ~control.o_draining",
            "& writes.o_end"),
-    Mutant("exponents before their elements", "engine.py",
+    Mutant("exponents before their elements", "datapath.py",
            "for part in (tdata[group * block:(group + 1) * block], tuser[group * exponent:(group + 1) * exponent])]",
            "for part in (tuser[group * exponent:(group + 1) * exponent], tdata[group * block:(group + 1) * block])]"),
     Mutant("registers: job words change while busy", "registers/block.py", "self.i_busy & Cat(locked).any()", "0"),

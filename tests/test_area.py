@@ -31,6 +31,14 @@ def test_no_total_has_moved_from_the_committed_baseline(name):
                        f"{area.difference(BASELINE[name], new)}")
 
 
+def test_the_array_has_not_moved_from_the_committed_baseline():
+    committed, = (module for module in BASELINE["array 4x4"].modules if module.name.endswith("_systolic_array"))
+    new = area.report(baseline.fused(4).array)
+    counted, = (module for module in new.modules if module.name.endswith("_systolic_array"))
+    for total in ("ge", "flip_flops", "memory_bits"):
+        assert abs(getattr(counted, total) / getattr(committed, total) - 1) < TOLERANCE, total
+
+
 def test_the_baseline_has_every_preset_as_it_is_configured():
     assert {name: report.configuration for name, report in BASELINE.items()} == \
         {name: config.to_dict() for name, config in baseline.CORES.items()}
