@@ -182,6 +182,27 @@ ARRAY_MUTANTS = [
 ]
 """Of the array; what catches them is tests/test_array.py, or tests/test_formal_array.py."""
 
+FUSED_MUTANTS = [
+    Mutant("fused: a tile ends a row early", "datapath.py", "row == self.i_rows - 1", "row == self.i_rows - 2"),
+    Mutant("fused: the product is not chosen", "datapath.py", "self.i_array & ~self.i_product", "self.i_array"),
+    Mutant("fused: a job ends with something in the array", "datapath.py", "idle.get(channel, 1)", "1"),
+    Mutant("fused: flags of the array are lost", "datapath.py", " | array.o_flags.as_value()", ""),
+    Mutant("fused: errors name the program, not the channel", "datapath.py",
+           "Array(Const(channel, 4) for channel in config.programs)[loader.o_channel]", "loader.o_channel"),
+    Mutant("fused: activations and weights change places", "datapath.py",
+           "(Channel.ACTIVATION, array.i_a), (Channel.WEIGHT, array.i_w)",
+           "(Channel.WEIGHT, array.i_a), (Channel.ACTIVATION, array.i_w)"),
+    Mutant("fused: nothing is transposed", "control.py", "mask[TRANSPOSE.bit_length() - 1]", "0"),
+    Mutant("fused: a job in registers may use the array", "control.py", "uses & here.any()", "uses"),
+    Mutant("fused: the number of rows is not looked at", "control.py", "Mux(rows.any(), uses & here.any(), fits)",
+           "uses & here.any() | fits"),
+    Mutant("fused: a job in memory has fourteen words", "control.py", "length.eq(4 * self.config.job_words)",
+           "length.eq(4 * JOB_WORDS)"),
+    Mutant("fused: wrong frames of the array are not told", "engine.py", "error(datapath.o_array_misframed",
+           "error(0 & datapath.o_array_misframed"),
+]
+"""Of an engine with an array; what catches them is test_layers_rtl.py, or test_engine_array_errors.py."""
+
 _CHECK_ENGINE = """
 import sys
 import numpy as np
@@ -224,7 +245,7 @@ for config in configs:
             sys.exit(f"caught on {config.lanes} lane(s): {messages[0]}")
 """
 
-_CHECK_ARRAY = f"""
+_CHECK_TESTS = f"""
 import os
 import sys
 import pytest
@@ -234,11 +255,21 @@ class Recorder:
     def pytest_runtest_logreport(self, report):
         if report.failed:
             self.failed.append(f"{{report.nodeid.split('::')[-1]}}: {{report.longreprtext.splitlines()[-1]}}")
-tests = [r"{ROOT / 'tests' / 'test_array.py'}", r"{ROOT / 'tests' / 'test_formal_array.py'}"]
-pytest.main(["-qx", "-p", "no:cacheprovider", "-n0", "--seed", sys.argv[2], *tests], [Recorder()])
+pytest.main(["-qx", "-p", "no:cacheprovider", "-n0", "--seed", sys.argv[2], *TESTS], [Recorder()])
 if Recorder.failed:
     sys.exit(f"caught by {{Recorder.failed[0]}}")
 """
+
+
+def _by(*names):
+    """The check that these tests are."""
+    return f"TESTS = {[str(ROOT / 'tests' / f'{name}.py') for name in names]!r}\n{_CHECK_TESTS}"
+
+
+_CHECK_ARRAY = _by("test_array", "test_formal_array")
+_CHECK_FUSED = _by("test_layers_rtl", "test_engine_array_errors")
+_CHECKS = {_CHECK: MUTANTS, _CHECK_ENGINE: ENGINE_MUTANTS, _CHECK_ARRAY: ARRAY_MUTANTS, _CHECK_FUSED: FUSED_MUTANTS}
+"""Which mutants each check is for."""
 
 
 def run(mutant, directory, seed, check=None):
@@ -255,7 +286,7 @@ def run(mutant, directory, seed, check=None):
         path = sources / "bnforge" / mutant.file
         path.write_text(path.read_text().replace(mutant.old, mutant.new))
     if check is None:
-        check = _CHECK_ARRAY if mutant in ARRAY_MUTANTS else _CHECK_ENGINE if mutant in ENGINE_MUTANTS else _CHECK
+        check = next(check for check, mutants in _CHECKS.items() if mutant in mutants)
     command = (f"import sys; sys.path[:0] = [{str(sources)!r}, {str(ROOT / 'sim')!r}]\n{check}")
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", command, str(Path(directory) / "build"), str(seed)],
                           capture_output=True, text=True)
@@ -272,10 +303,10 @@ def main():
     parser.add_argument("names", nargs="*", help="part of a mutant's name; default: all")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    chosen = [mutant for mutant in MUTANTS + ENGINE_MUTANTS + ARRAY_MUTANTS
+    chosen = [mutant for mutants in _CHECKS.values() for mutant in mutants
               if not arguments.names or any(name in mutant.name for name in arguments.names)]
     survivors = 0
-    for check in (_CHECK, _CHECK_ENGINE, _CHECK_ARRAY):
+    for check in [check for check, mutants in _CHECKS.items() if set(mutants) & set(chosen)]:
         with tempfile.TemporaryDirectory(prefix="bnforge-mutant-") as directory:
             if caught := run(None, directory, arguments.seed, check):
                 sys.exit(f"the design as it is fails: {caught}")

@@ -8,6 +8,7 @@ from bnforge.engine_config import TRANSPOSE, Cause, Channel, EngineConfig
 from bnforge.presets import opn4
 from bnforge_model import Shape
 from bnforge_model.convolution import Convolution
+from bnforge_sim.descriptors import Descriptor
 from bnforge_sim.driver import EngineError, Status
 from bnforge_sim.engine import Fault, FaultKind, Region
 from bnforge_sim.engine_runs import drive, register_driver
@@ -96,6 +97,31 @@ def test_another_number_of_rows(job, channel, change, seed):
     scene = Scene(job, seed)
     scene.set(scene.word(WORD3), scene.get(scene.word(WORD3)) + change)
     assert scene.fails() == (Cause.FRAMING, channel)
+
+
+def test_weights_that_no_row_needs(seed):
+    """One tile more than there are passes: the job does not end with something in the array."""
+    scene = Scene("0.forward", seed)
+    pointer = scene.word(16 + 8 * CONFIG.programs.index(Channel.WEIGHT))
+    old, new = scene.descriptor(Channel.WEIGHT, 0, 0), -(-scene.run.network.end // 8) * 8
+    flags = [scene.get(old + 40 * index + FLAGS) for index in range(len(
+        scene.run.network.steps["0.forward"].job.programs[Channel.WEIGHT]))]
+    assert flags[-1] == 3 and new + 40 * (len(flags) + 1) <= scene.run.base + scene.run.size
+    scene.bench.view(new, 40 * len(flags))[:] = scene.bench.view(old, 40 * len(flags))
+    scene.set(new + 40 * (len(flags) - 1) + FLAGS, 2)
+    extra = Descriptor(scene.run.network.places["0.weights"][0], CONFIG.beat_bytes(Channel.WEIGHT),
+                       ((CONFIG.lanes, 0),), last=True, ends_tile=True)
+    for index, word in enumerate(extra.words):
+        scene.set(new + 40 * len(flags) + 4 * index, word)
+    scene.set(pointer, new)
+    assert scene.fails() == (Cause.STARVED, NO_CHANNEL)
+
+
+@pytest.mark.parametrize("channel", [Channel.ACTIVATION, Channel.WEIGHT])
+def test_a_descriptor_without_bytes(channel, seed):
+    scene = Scene("0.forward", seed)
+    scene.set(scene.descriptor(channel, 0, 8), 0)
+    assert scene.fails() == (Cause.DESCRIPTOR_ZERO, channel)
 
 
 def test_a_block_too_few(seed):

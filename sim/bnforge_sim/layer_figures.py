@@ -148,36 +148,38 @@ def measure(case, data_width, core=opn16, *, known=None, **options):
     return result
 
 
+_DRAWN = {"x": ("x",), "dy": ("dy",), "y": ("y",), "dx": ("dx",),
+          "records, gamma, beta": ("records", "gradients", "gamma", "beta")}
+
+
 def draw(rows, path):
-    """Bytes of a layer between its convolution and the next operand fetch, fused and not; cycles."""
+    """Bytes of a layer between its convolution and the next operand fetch, fused and not; cycles; all measured."""
     import matplotlib
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "bnforge"
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 0.8 + 0.42 * 4 * len(rows)), layout="constrained", sharey=True)
+    figure.get_layout_engine().set(wspace=0.05)
     names, bars = [], []
     for row in rows:
         for what in ("forward", "backward"):
             for kind in ("fused", "unfused"):
                 names.append(f"{row['case']}, {row['data_width']} bits\n{what}, {kind}")
                 bars.append(row[what][kind])
-    parts = sorted({part for bar in bars for part in bar["bytes"]} - {"operands", "descriptors"})
-    parts = ["x", "dy", *(part for part in parts if part not in ("x", "dy"))]
-    colours = pyplot.get_cmap("tab10").colors
-    left = [0.0] * len(bars)
-    for index, part in enumerate(parts):
-        widths = [bar["bytes"].get(part, 0) / 1e6 for bar in bars]
-        axes[0].barh(names, widths, left=left, label=part, color=colours[index])
+    colours, left = pyplot.get_cmap("tab10").colors, [0.0] * len(bars)
+    for index, (label, parts) in enumerate(_DRAWN.items()):
+        widths = [sum(bar["bytes"].get(part, 0) for part in parts) / 1e6 for bar in bars]
+        axes[0].barh(names, widths, left=left, label=label, color=colours[index])
         left = [start + width for start, width in zip(left, widths)]
-    axes[0].set(xlabel="megabytes beside the operands of convolutions (measured)")
+    axes[0].set(xlabel="MB beside the operands of convolutions")
     axes[0].legend(frameon=False, fontsize=8)
     axes[1].barh(names, [bar["cycles"] / 1e3 for bar in bars], color=["tab:blue", "tab:orange"] * (len(bars) // 2))
     for index, bar in enumerate(bars):
         axes[1].annotate(f" array {bar['utilisation']:.0%}, bus {bar['busy_bus']:.0%}", (bar["cycles"] / 1e3, index),
                          va="center", fontsize=8)
-    axes[1].set(xlabel="thousand cycles (measured); useful use of the array, read data on the bus")
-    axes[1].margins(x=0.3)
+    axes[1].set(xlabel="thousand cycles; share of the array in use, of the bus")
+    axes[1].margins(x=0.35)
     axes[0].invert_yaxis()
     axes[0].tick_params(labelsize=8)
     for axis in axes:
