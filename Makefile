@@ -64,7 +64,7 @@ $(VENV)/.train: $(STAMP)
 train: $(VENV)/.train  ## train a small net on the digits with the model in the loop, beside batch norm; ten minutes
 	$(BIN)/python examples/train_digits.py -o docs
 
-train-rtl: $(VENV)/.train  ## train a small net on the digits with every convolution and norm on the simulated engine; half an hour
+train-rtl: $(VENV)/.train  ## train a small net on the digits with every convolution and norm on the simulated engine; twenty minutes
 	$(BIN)/python examples/train_digits_rtl.py -o docs
 
 bounds: $(STAMP)  ## measure docs/error_bounds.* again: the model against float64, beside the derived bound
