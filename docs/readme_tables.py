@@ -23,6 +23,7 @@ TRAINING = DOCS / "training.json"
 ENGINE = DOCS / "engine.json"
 FAULTS = DOCS / "faults.json"
 LAYERS = DOCS / "layers.json"
+RTL_TRAINING = DOCS / "rtl_training.json"
 
 
 def _presets():
@@ -220,6 +221,19 @@ def training_table():
     return "\n".join(lines)
 
 
+def rtl_training_table():
+    """The network trained on the simulated engine, from docs/rtl_training.json."""
+    data = json.loads(RTL_TRAINING.read_text(encoding="utf-8"))
+    lines = ["| training | test accuracy, seed 0, % | 5 seeds |", "|---|---|---|",
+             f"| simulated engine | {data['engine']['accuracy']:.2f} | |"]
+    for name, runs in data["variants"].items():
+        accuracy = runs["accuracy"]
+        assert len(accuracy) == 5
+        lines.append(f"| {name} | {accuracy[0]:.2f} | {statistics.mean(accuracy):.2f} ± "
+                     f"{statistics.stdev(accuracy):.2f} |")
+    return "\n".join(lines)
+
+
 PARTS = {
     "multiply-add": ("multiply_add",), "lane constants, activation": ("normaliser_lane", "normaliser_lane_2"),
     "storage conversion": ("block_converter", "block_element", "float_converter"),
@@ -263,7 +277,8 @@ def draw_area(path):
 TABLES = {"area": area_table, "directions": directions_table, "cycles": cycles_table, "gradient": gradient_table,
           "engine area": engine_area_table, "engine bytes": engine_bytes_table,
           "engine speed": engine_speed_table, "faults": faults_table, "training": training_table,
-          "array area": array_area_table, "layer bytes": layer_bytes_table, "layer speed": layer_speed_table}
+          "array area": array_area_table, "layer bytes": layer_bytes_table, "layer speed": layer_speed_table,
+          "rtl training": rtl_training_table}
 """Marker name to the function that makes the table."""
 
 
