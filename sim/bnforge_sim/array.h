@@ -14,14 +14,7 @@ struct ArrayPorts {
     ArrayStream a, w, c;
 };
 
-class ArrayModel {
-public:
-    virtual ~ArrayModel() = default;
-    virtual const ArrayPorts& ports() const = 0;
-    virtual void eval() = 0;
-    virtual void advance() = 0;  // half a clock cycle of time; writes the waves
-};
+using ArrayModel = Design<ArrayPorts>;
 
-// Registers start at random values drawn from the seed: only reset may be relied on. Null where waves are asked for but
-// not built, or their file cannot be written.
+// As make_design.
 std::unique_ptr<ArrayModel> make_array_model(uint32_t seed, const char* waves);

@@ -4,8 +4,8 @@ from .build import DEFAULT_CACHE, BenchKind, build_design
 
 __all__ = ["build_array"]
 
-ARRAY_BENCH = BenchKind(("array.cpp", "array.h", "engine.h", "engine_memory.h", "engine_monitor.h"), "array_core.cpp",
-                        "bench.so", ("-shared",))
+ARRAY_BENCH = BenchKind(("array.cpp", "array.h", "engine.h", "engine_memory.h", "engine_monitor.h", "design.h",
+                         "verilated_design.h"), "array_core.cpp", "bench.so", ("-shared",))
 
 
 def build_array(config, verilog, *, cache=DEFAULT_CACHE, waves=False, optimise=True):

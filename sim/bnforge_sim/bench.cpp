@@ -384,7 +384,9 @@ int main(int argc, char** argv) {
     Writer out(argv[2]);
     if (in.word() != kMagic) fail("not a stimulus file");
     const uint32_t seed = in.word(), n_segments = in.word();
-    Bench bench(make_core(seed, argc == 4 ? argv[3] : nullptr));
+    auto core = make_core(seed, argc == 4 ? argv[3] : nullptr);
+    if (!core) fail("built without waves, or their file cannot be written");
+    Bench bench(std::move(core));
     for (uint32_t index = 0; index < n_segments; ++index) bench.segment(in, out);
     return 0;
 }

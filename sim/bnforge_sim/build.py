@@ -55,7 +55,7 @@ class BenchKind:
     link: tuple = ()
 
 
-CORE_BENCH = BenchKind(("bench.cpp", "core.h"), "core.cpp", "bench")
+CORE_BENCH = BenchKind(("bench.cpp", "core.h", "design.h", "verilated_design.h"), "core.cpp", "bench")
 
 
 class BuildError(ToolError):

@@ -1,8 +1,7 @@
 // What bench.cpp sees of a core: its ports as addresses in the Verilator model. core.cpp fills it in.
 #pragma once
 
-#include <cstdint>
-#include <memory>
+#include "design.h"
 
 struct PortData {
     void* data = nullptr;  // little-endian, whatever the C++ type of the port
@@ -20,13 +19,7 @@ struct Ports {
     Stream header, data, y, output, record;
 };
 
-class Core {
-public:
-    virtual ~Core() = default;
-    virtual const Ports& ports() const = 0;
-    virtual void eval() = 0;
-    virtual void advance() = 0;  // half a clock cycle of time; writes the waves
-};
+using Core = Design<Ports>;
 
-// Registers start at random values drawn from the seed: only reset may be relied on.
+// As make_design.
 std::unique_ptr<Core> make_core(uint32_t seed, const char* waves);

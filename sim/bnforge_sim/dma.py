@@ -217,7 +217,8 @@ def _build(bus, beat_bytes, cache):
     verilog = emit.component_verilog(Copier(bus, beat_bytes), "copier")
     options = [*build._defines(False), "-fPIC"]
     tools = [*build._tool_versions(), *VERILATOR_FLAGS, *CXX, FAST, SLOW, *options]
-    sources = [(SOURCES / name).read_text() for name in ("dma.cpp", "engine_memory.h", "engine_monitor.h", "engine.h")]
+    sources = [(SOURCES / name).read_text() for name in (
+        "dma.cpp", "engine_memory.h", "engine_monitor.h", "engine.h", "design.h")]
     include = verilator_root() / "include"
 
     def link(folder):

@@ -1,9 +1,9 @@
 // What engine.cpp sees of an engine: its ports as addresses in the Verilator model. engine_core.cpp fills it in.
 #pragma once
 
-#include <cstdint>
 #include <cstring>
-#include <memory>
+
+#include "design.h"
 
 // A port of up to 512 bits: little-endian, whatever its C++ type; the bits above its width must stay 0.
 struct Wide {
@@ -37,14 +37,7 @@ struct Ports {
     } lite;
 };
 
-class Engine {
-public:
-    virtual ~Engine() = default;
-    virtual const Ports& ports() const = 0;
-    virtual void eval() = 0;
-    virtual void advance() = 0;  // half a clock cycle of time; writes the waves
-};
+using Engine = Design<Ports>;
 
-// Registers start at random values drawn from the seed: only reset may be relied on. Null where waves are asked for but
-// not built, or their file cannot be written.
+// As make_design.
 std::unique_ptr<Engine> make_engine(uint32_t seed, const char* waves);

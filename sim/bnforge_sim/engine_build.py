@@ -4,8 +4,8 @@ from .build import DEFAULT_CACHE, BenchKind, build_design
 
 __all__ = ["build_engine"]
 
-ENGINE_BENCH = BenchKind(("engine.cpp", "engine.h", "engine_memory.h", "engine_monitor.h"), "engine_core.cpp",
-                         "bench.so", ("-shared",))
+ENGINE_BENCH = BenchKind(("engine.cpp", "engine.h", "engine_memory.h", "engine_monitor.h", "design.h",
+                          "verilated_design.h"), "engine_core.cpp", "bench.so", ("-shared",))
 
 
 def build_engine(config, verilog, *, cache=DEFAULT_CACHE, waves=False, optimise=True):
