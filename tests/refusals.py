@@ -180,6 +180,8 @@ USES = [
     ("demo opn4 --engine", "bnforge: unrecognized arguments: --engine"),
     ("demo --config {files}/engine.toml",
      "bnforge demo: demo must be of a core, not of an engine or an array (a table 'bus' or 'array')"),
+    ("generate opn4 --array --directions forward -o {files}/out",
+     "bnforge generate: directions must be those of a core or an engine, not 'forward' of an array"),
     ("demo opn4 --array", "bnforge: unrecognized arguments: --array"),
     ("generate opn4 --array --data-width 64 -o {files}/out",
      "bnforge generate: data_width must be that of an engine (--engine), not 64 of a core"),

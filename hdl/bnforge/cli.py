@@ -140,7 +140,10 @@ def _configuration(chosen, default=None):
         if not engine and "bus" not in data:
             raise ValueError(f"data_width must be that of an engine (--engine), not {data_width} of a core")
         data["bus"] = (data.get("bus") or {}) | {"data_width": data_width}
-    return configuration(data, engine=engine, array=array)
+    config = configuration(data, engine=engine, array=array)
+    if isinstance(config, ArrayConfig) and chosen.directions is not None:
+        raise ValueError(f"directions must be those of a core or an engine, not {chosen.directions!r} of an array")
+    return config
 
 
 def _list(_chosen):

@@ -6,12 +6,14 @@ import numpy as np
 
 from .build import DEFAULT_CACHE
 from .engine_soak import random_shape, run_case
+from .layer_soak import run_case as run_network
 
 __all__ = ["simulate_engine"]
 
 
 def simulate_engine(config, *, elements=200_000, seed=0, cache=DEFAULT_CACHE, waves=None, report=print):
-    """Tensors of random shape, layout, place and stalls, forward and backward as the engine has it.
+    """Tensors of random shape, layout, place and stalls, forward and backward as the engine has it; with an array,
+    after each tensor a random network of one to three layers.
 
     Parameters
     ----------
@@ -32,11 +34,14 @@ def simulate_engine(config, *, elements=200_000, seed=0, cache=DEFAULT_CACHE, wa
     """
     rng = np.random.default_rng(seed)
     passes = config.core.has_forward + config.core.has_backward
-    compared, differences, tensors, start = 0, 0, 0, time.perf_counter()
+    compared, differences, tensors, networks, start = 0, 0, 0, 0, time.perf_counter()
     while compared < elements:
         shape = random_shape(config, rng, positions=4000)
         found = run_case(config, shape, rng, cache=cache, waves=waves)
         tensors += 1
+        if config.array is not None and config.core.has_forward and waves is None:
+            found += run_network(config, rng, cache=cache)
+            networks += 1
         compared += passes * shape.n_positions * shape.channels
         differences += len(found)
         for message in found:
@@ -45,7 +50,8 @@ def simulate_engine(config, *, elements=200_000, seed=0, cache=DEFAULT_CACHE, wa
             report(f"waves in {waves}")
             break
     directions = " and ".join(["forward"] * config.core.has_forward + ["backward"] * config.core.has_backward)
-    report(f"{config.name}: seed {seed}, {tensors} random tensors {directions}, {compared} elements compared, "
+    layers = f" and {networks} networks" if networks else ""
+    report(f"{config.name}: seed {seed}, {tensors} random tensors {directions}{layers}, {compared} elements compared, "
            f"{differences} differences, "
            f"{compared / (time.perf_counter() - start):.3g} elements/s, building included")
     return differences

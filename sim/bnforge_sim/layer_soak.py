@@ -66,7 +66,7 @@ def random_run(config, rng, positions=150):
     last = min(config.bus.address_width - 14, 40)
     return LayerRun(config, images, layers, seed=int(rng.integers(2**31)), scattered=bool(rng.integers(4)),
                     fused=bool(rng.integers(4)), frozen=bool(rng.integers(6) == 0),
-                    base=int(rng.integers(1, 2**last)) * 4096)
+                    backward=config.core.has_backward, base=int(rng.integers(1, 2**last)) * 4096)
 
 
 def interpret(run):
@@ -79,12 +79,15 @@ def interpret(run):
 
 
 def run_case(config, rng, *, positions=150, model=None, **options):
-    """One network on the engine, chain by chain: list of differences; ``options`` as :class:`.EngineBench`."""
+    """One network on the engine, chain by chain: list of differences; ``options`` as :class:`.EngineBench`.
+
+    The core has a forward pass; networks have a backward chain if it has a backward one.
+    """
     run, model = random_run(config, rng, positions), random_model(rng) if model is None else model
     network, found, done = run.network, [], []
     try:
         bench = run.bench(model=model, seed=run.seed, **options)
-        for names in (network.forward_chain, network.backward_chain):
+        for names in filter(None, (network.forward_chain, network.backward_chain)):
             run.run(bench, names)
             done += names
             found += run.differences(bench.memory, *done)

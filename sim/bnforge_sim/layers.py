@@ -107,6 +107,8 @@ class Stack:
     def __init__(self, config, images, layers, frozen=False):
         if config.array is None:
             raise ValueError("config must be of an engine with an array, not without")
+        if not layers:
+            raise ValueError("layers must be at least one, not none")
         self.config, self.layers, self.frozen = config, list(layers), frozen
         self.shapes, self.windows = [images], []
         for layer in self.layers:

@@ -93,7 +93,7 @@ class Column(wiring.Component):
         read, write = sums.read_port(), sums.write_port()
         adding = Signal()
         m.d.sync += adding.eq(control.add)
-        total = comb(m, read.data & adding.replicate(len(read.data)), "begin")
+        total = comb(m, read.data & adding.replicate(len(read.data)), "entering")
         saturated = comb(m, 0, "unsaturated", 1)
         for row in range(config.rows):
             m.submodules[f"element{row}"] = element = ProcessingElement(config)

@@ -167,7 +167,7 @@ class ResultQueue(wiring.Component):
         m = Module()
         depth = self.depth
         reserved, here = Signal(range(depth + 1)), Signal(range(depth + 1))
-        ends, end = Signal(depth, reset_less=True), Signal(range(depth))
+        ends, place = Signal(depth, reset_less=True), Signal(range(depth))
         address, last = Signal(range(depth)), Signal(reset_less=True)
         held = Signal()
         m.d.comb += [
@@ -177,7 +177,7 @@ class ResultQueue(wiring.Component):
         m.d.sync += [reserved.eq(reserved + self.i_emit - self.o_take),
                      here.eq(here + self.i_arrived - self.o_take)]
         with m.If(self.i_emit):
-            m.d.sync += [ends.bit_select(end, 1).eq(self.i_last), end.eq(end + 1)]
+            m.d.sync += [ends.bit_select(place, 1).eq(self.i_last), place.eq(place + 1)]
         with m.If(self.o_take):
             m.d.sync += [address.eq(address + 1), held.eq(1), last.eq(ends.bit_select(address, 1))]
         with m.Elif(self.o.ready):

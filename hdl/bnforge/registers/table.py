@@ -222,7 +222,7 @@ def _job_registers():
         if i < 2:
             return f"address of the next job, {('low', 'high')[i]} half; 0: none"
         if i < 4:
-            return ("channels used: bit i is channel i", "0")[i - 2]
+            return ("channels used: bit i is channel i; those of an array only in jobs in memory", "0")[i - 2]
         return f"address of the program of channel {(i - 4) // 2}, {('low', 'high')[i % 2]} half"
 
     return [Register(f"JOB{i}", 0x040 + 4 * i, f"Word {i} of the job", (
