@@ -7,7 +7,7 @@ STAMP   := $(VENV)/.installed
 SEED    ?= 2026
 
 .DEFAULT_GOAL := all
-.PHONY: all setup test soak mutants bench baseline figures engine layers faults tensors networks products accuracy train train-rtl bounds refusals clean help
+.PHONY: all setup test everything soak mutants bench baseline figures engine layers faults tensors networks products accuracy train train-rtl bounds refusals clean help
 
 all: $(STAMP)  ## generate the default core, run real activations through it, count its gates, print one table
 	@$(BIN)/bnforge demo -o build
@@ -21,6 +21,9 @@ $(STAMP): pyproject.toml
 
 test: $(STAMP)  ## all tests, two at a time; SEED=n for other random stimulus
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --seed $(SEED)
+
+everything: $(STAMP)  ## the tests of `make test`, and those that repeat on larger designs and further engines
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --seed $(SEED) --all-engines
 
 soak: $(STAMP)  ## the full product of the coverage space until 10^8 elements are compared; resumes where it stopped
 	$(BIN)/python -m bnforge_sim.soak
