@@ -61,9 +61,9 @@ MUTANTS = [
 
     Mutant("mask: off by one rounding, the smallest positive element is not active", "recovery.py",
            "~y.sign & ~y.is_zero,", "~y.sign & ~y.is_zero & (self.i_element != 1),"),
-    Mutant("mask: 6 itself is active", "recovery.py", "((exponent == two) & ~sig[-2])",
-           "((exponent == two) & ~(sig[-2] & sig[:-2].any()))"),
-    Mutant("mask: a reserved exponent code has a value", "recovery.py", "(~reserved).replicate(len(magnitude))",
+    Mutant("mask: 6 itself is active", "recovery.py", "((y.exponent == two) & ~y.sig[-2])",
+           "((y.exponent == two) & ~(y.sig[-2] & y.sig[:-2].any()))"),
+    Mutant("mask: a reserved exponent code has a value", "arith.py", "(~reserved).replicate(len(magnitude))",
            "Const(-1, len(magnitude))"),
     Mutant("beta in place of beta'", "gradients.py",
            "self._kept(m, total, BackwardSchedule.CENTRE, \"centre\")",
@@ -129,11 +129,11 @@ ENGINE_MUTANTS = [
 """Of the engine; what catches them is the system test and the fault campaign."""
 
 ARRAY_MUTANTS = [
-    Mutant("array: a reserved exponent has a value", "array/decoder.py", "(~reserved).replicate(len(magnitude))",
+    Mutant("array: a reserved exponent has a value", "arith.py", "(~reserved).replicate(len(magnitude))",
            "Const(-1, len(magnitude))"),
-    Mutant("array: the most negative element is 0", "array/decoder.py",
-           "Mux(negative, -self.i_element, self.i_element)[:fmt.element_width]",
-           "Mux(negative, -self.i_element, self.i_element)[:fmt.element_width - 1]"),
+    Mutant("array: the most negative element is 0", "arith.py",
+           "Mux(negative, -element, element)[:fmt.element_width]",
+           "Mux(negative, -element, element)[:fmt.element_width - 1]"),
     Mutant("array: a factor beyond the operand format sets no flag", "array/decoder.py",
            "self.o_flags.saturated.eq(saturated)", "self.o_flags.saturated.eq(0)"),
     Mutant("array: the next weight comes a pass early", "array/element.py", "with m.If(self.i_swap):", "with m.If(1):"),

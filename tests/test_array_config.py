@@ -9,10 +9,11 @@ from bnforge.presets import opn4, opn16
 
 ALONE = [ArrayConfig(), ArrayConfig(name="other", rows=6, columns=12, storage=BlockFormat(3, 5), output=FP16, depth=8,
                                     operand_fraction=7, accumulate_fraction=23, clock_mhz=250.0),
-         ArrayConfig(rows=32, columns=1, storage=E4M3, depth=4, transposes=False)]
+         ArrayConfig(rows=32, columns=1, storage=E4M3, depth=4, transposes=False),
+         ArrayConfig(rows=3, columns=2, storage=FloatFormat(2, 1), output=FloatFormat(8, 15))]
 
 
-@pytest.mark.parametrize("config", ALONE, ids=["default", "blocks", "floats"])
+@pytest.mark.parametrize("config", ALONE, ids=["default", "blocks", "floats", "too small for a core"])
 def test_an_array_is_what_its_data_say(config):
     assert ArrayConfig.from_dict(config.to_dict()) == configuration(config.to_dict()) == config
     assert configuration({**config.to_dict(), "array": {}}, array=True) == config.replace(

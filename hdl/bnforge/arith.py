@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Const, Mux, Signal, Value, signed, unsigned
 
-__all__ = ["Unpacked", "comb", "sanitise", "decode", "exponent_range", "normalise", "shift_right_sticky", "multiply",
-           "add", "sum_with_carry", "exponent_shape"]
+__all__ = ["Unpacked", "comb", "sanitise", "decode", "decode_element", "exponent_range", "normalise",
+           "shift_right_sticky", "multiply", "add", "sum_with_carry", "exponent_shape"]
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,22 @@ def decode(m, fmt, code, *, name):
     hidden = comb(m, field.any(), f"{name}_hidden")
     exponent = comb(m, Cat(field[0] | ~hidden, field[1:]), f"{name}_exponent")
     return Unpacked(code[-1], exponent, Cat(fraction, hidden), fmt.bias).normalised(m, name)
+
+
+def decode_element(m, fmt, element, exponent):
+    """Normalised value of an element of a block: k · 2^(e − fraction_width), zero where the exponent is reserved.
+
+    Returns
+    -------
+    (value, reserved) : Unpacked, with ``fmt.element_width`` bits, of which only the most negative element needs the
+        last; and a Signal
+    """
+    reserved = comb(m, exponent.all(), "reserved")
+    negative = element[-1] if fmt.signed else Const(0, 1)
+    magnitude = comb(m, Mux(negative, -element, element)[:fmt.element_width], "magnitude")
+    sig, shift = normalise(m, magnitude & (~reserved).replicate(len(magnitude)), name="element")
+    biased = comb(m, exponent + (fmt.element_width - 1) - shift, "stored_exponent")
+    return Unpacked(negative, biased, sig, fmt.bias + fmt.fraction_width), reserved
 
 
 def sum_with_carry(a, b, carry):

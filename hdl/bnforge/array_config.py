@@ -3,23 +3,13 @@
 import dataclasses
 from dataclasses import dataclass
 
-from .config import Config, require_identifier, require_power_of_two
+from .config import Config, check_table, format_from, plain, require_identifier, require_power_of_two
 from .formats import BF16, WORKING, BlockFormat, FloatFormat, require_int
 
-__all__ = ["ArrayConfig", "ARRAY_OPTIONS", "check_table"]
+__all__ = ["ArrayConfig", "ARRAY_OPTIONS"]
 
 ARRAY_OPTIONS = ("operand_fraction", "accumulate_fraction", "depth", "transposes")
 """Parameters of an array in an engine: they do not follow from the core."""
-_CHUNK = 128
-
-
-def check_table(name, table, known):
-    """Raise ValueError unless ``table`` is a dict with keys from ``known``: a table of a TOML configuration."""
-    if not isinstance(table, dict):
-        raise ValueError(f"{name} must be a table, not {table!r}")
-    for key in table:
-        if key not in known:
-            raise ValueError(f"parameter of {name} must be one of {', '.join(known)}, not {key!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,11 +86,10 @@ class ArrayConfig:
 
     def to_dict(self):
         """Plain data that :meth:`from_dict` reads back: parameters of :class:`.Config`, and a table ``array``."""
-        core = Config(name=self.name, lanes=self.columns, chunk_len=_CHUNK, x_format=self.output, storage=self.storage,
-                      clock_mhz=self.clock_mhz).to_dict()
-        shared = {name: core[name] for name in ("name", "lanes", "x_format", "storage", "clock_mhz")}
         options = {name: getattr(self, name) for name in ("rows", *ARRAY_OPTIONS)}
-        return shared | {"array": {name: value for name, value in options.items() if value is not None}}
+        return {"name": self.name, "lanes": self.columns, "x_format": plain(self.output),
+                "storage": plain(self.storage), "clock_mhz": self.clock_mhz,
+                "array": {name: value for name, value in options.items() if value is not None}}
 
     @classmethod
     def from_dict(cls, data):
@@ -116,9 +105,11 @@ class ArrayConfig:
         values = dict(data)
         name, options = values.pop("name", cls.name), values.pop("array", {})
         check_table("array", options, ("rows", *ARRAY_OPTIONS))
-        core = Config.from_dict(values)
-        return cls(**{"rows": core.lanes, **options}, name=name, columns=core.lanes, storage=core.storage,
-                   output=core.x_format, clock_mhz=core.clock_mhz)
+        formats = {to: format_from(key, values.pop(key)) for key, to in (("storage", "storage"), ("x_format", "output"))
+                   if key in values}
+        core = Config.from_dict(values | {"storage": "bf16"})  # what an array stores need not suit a core
+        return cls(**{"rows": core.lanes, **options}, **formats, name=name, columns=core.lanes,
+                   clock_mhz=core.clock_mhz)
 
     @classmethod
     def of(cls, core, **options):

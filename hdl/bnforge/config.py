@@ -11,7 +11,7 @@ from .keywords import RESERVED
 
 __all__ = ["Activation", "Directions", "Multiplier", "Config", "TILES_IN_FLIGHT", "HEADER_FIXED_WORDS",
            "RECORD_SCALAR_WORDS", "GRADIENT_WORDS", "SUM_BLOCK", "read_toml", "require_identifier",
-           "require_power_of_two"]
+           "require_power_of_two", "plain", "check_table", "format_from"]
 
 TILES_IN_FLIGHT = 4
 """Tiles that may be between their opening and the last word of their records; tests/formal/control.py proves it."""
@@ -229,11 +229,6 @@ class Config:
 
     def to_dict(self):
         """Plain data that :meth:`from_dict` reads back; the form of a TOML configuration."""
-        def plain(value):
-            if isinstance(value, enum.Enum):
-                return value.value
-            return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
-
         return {field.name: plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
     @classmethod
@@ -252,7 +247,7 @@ class Config:
         values = dict(data)
         for key in ("x_format", "storage"):
             if key in values:
-                values[key] = _format_from(key, values[key])
+                values[key] = format_from(key, values[key])
         for key, kind in (("multiplier", Multiplier), ("directions", Directions)):
             if key in values:
                 try:
@@ -285,7 +280,23 @@ def read_toml(path):
             raise ValueError(f"configuration file must be TOML: {error}") from None
 
 
-def _format_from(key, value):
+def plain(value):
+    """A parameter as plain data."""
+    if isinstance(value, enum.Enum):
+        return value.value
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+
+
+def check_table(name, table, known):
+    """Raise ValueError unless ``table`` is a dict with keys from ``known``: a table of a TOML configuration."""
+    if not isinstance(table, dict):
+        raise ValueError(f"{name} must be a table, not {table!r}")
+    for key in table:
+        if key not in known:
+            raise ValueError(f"parameter of {name} must be one of {', '.join(known)}, not {key!r}")
+
+
+def format_from(key, value):
     """A format from its name or from a table of its parameters."""
     if isinstance(value, str):
         if value not in FLOAT_FORMATS:

@@ -41,10 +41,10 @@ class Datapath(wiring.Component):
     i_array, i_product, i_transpose, i_rows : with an array, as :class:`.JobControl`
     o_array_misframed : with an array, as :class:`.SystolicArray`
     o_finished : per program, it has ended and nothing of it is left
-    o_tiles : per program, strobe at the end of a tile: as it enters the core, as it leaves it
+    o_tiles : per program, strobe at the end of a tile: as it enters the core, as it leaves it; none of the array's
     o_taken, o_waiting : strobes, a beat is handed over, or waits, at the operand and at the result
     o_misframed : strobes, as :class:`.WriteChannel`, in the order of :func:`write_channels`
-    o_status : of the core; numeric flags as strobes
+    o_status : of the core, and the flags of the array; numeric flags as strobes
     o_moved : a beat is handed over between core and channels
     o_read_request, i_read_valid, i_read_beat : to the read port, in the order of :func:`read_channels`
     o_write_request, o_write_beat : to the write port, in the order of :func:`write_channels`
@@ -143,7 +143,6 @@ class Datapath(wiring.Component):
             exponents = target.exponents.as_value() if config.is_block else None
             m.d.comb += [port.valid.eq(beats.valid), beats.ready.eq(port.ready), target.last.eq(beats.payload.last),
                          Cat(*stored_bits(config, target.elements.as_value(), exponents)).eq(beats.payload.data)]
-            m.d.comb += self.o_tiles[self.config.programs.index(channel)].eq(beats.valid & beats.ready & target.last)
         if self.config.array.transposes:
             m.d.comb += array.i_transpose.eq(self.i_transpose)
 
@@ -159,8 +158,7 @@ class Datapath(wiring.Component):
             entering.valid.eq(Mux(fused, source.valid, operand.valid)),
             entering.payload.eq(Mux(fused, Cat(codes | Const(0, len(operand.payload.data)), last),
                                     operand.payload.as_value())),
-            operand.ready.eq(entering.ready & ~fused), self.o_array_misframed.eq(array.o_misframed),
-            self.o_tiles[self.config.programs.index(Channel.PRODUCT)].eq(product.valid & product.ready & last)]
+            operand.ready.eq(entering.ready & ~fused), self.o_array_misframed.eq(array.o_misframed)]
         return entering
 
     def _streams(self, m, core, channels, operand):

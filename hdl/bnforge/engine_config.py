@@ -4,8 +4,8 @@ import dataclasses
 import enum
 from dataclasses import dataclass, field
 
-from .array_config import ARRAY_OPTIONS, ArrayConfig, check_table
-from .config import Config, require_identifier, require_power_of_two
+from .array_config import ARRAY_OPTIONS, ArrayConfig
+from .config import Config, check_table, require_identifier, require_power_of_two
 from .formats import require_int
 
 __all__ = ["BusConfig", "EngineConfig", "configuration", "Channel", "Cause", "DESCRIPTOR_WORDS", "JOB_WORDS",

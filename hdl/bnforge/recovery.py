@@ -3,12 +3,12 @@
 docs/arithmetic.md, "Backward: what is read" and "Sums of the gradient".
 """
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .accumulator import AnchoredSum, product_sum, stored_offset
-from .arith import Unpacked, comb, decode, normalise, sanitise
+from .arith import Unpacked, comb, decode, decode_element, sanitise
 from .config import Activation
 
 __all__ = ["RecoveryLane"]
@@ -86,13 +86,9 @@ class RecoveryLane(wiring.Component):
             y = decode(m, fmt, clean, name="stored")
             exponent = comb(m, y.exponent + (stored_offset(config) - fmt.bias), "stored_offset")
             return Unpacked(y.sign, exponent, y.sig), clean[:-1] < fmt.code_of_six
-        reserved = comb(m, self.i_exponent.all(), "reserved")
+        y, reserved = decode_element(m, fmt, self.i_element, self.i_exponent)
         m.d.comb += self.o_nan.eq(reserved)
-        negative = self.i_element[-1] if fmt.signed else Const(0, 1)
-        magnitude = comb(m, Mux(negative, -self.i_element, self.i_element)[:fmt.element_width], "magnitude")
-        sig, shift = normalise(m, magnitude & (~reserved).replicate(len(magnitude)), name="element")
-        exponent = comb(m, self.i_exponent + (fmt.element_width - 1) - shift, "stored_exponent")
         # Only the most negative element has more than fraction_width + 1 bits, and its last one is 0.
-        y = Unpacked(negative, exponent, sig[len(sig) - fmt.fraction_width - 1:])
+        y = Unpacked(y.sign, y.exponent, y.truncated(fmt.fraction_width + 1).sig)
         two = 2 + stored_offset(config)  # 6 = 1.1b · 2^2
-        return y, (exponent < two) | ((exponent == two) & ~sig[-2])
+        return y, (y.exponent < two) | ((y.exponent == two) & ~y.sig[-2])

@@ -6,10 +6,16 @@ from amaranth.lib import data
 from .config import Activation, Directions
 from .formats import WORKING
 
-__all__ = ["tile_layout", "job_layout", "stored_layout", "is_backward", "FLAGS", "lane_width"]
+__all__ = ["tile_layout", "job_layout", "stored_layout", "is_backward", "FLAGS", "lane_width",
+           "whole_bytes"]
 
 FLAGS = data.StructLayout({"nan": 1, "infinity": 1, "saturated": 1})
 """Sticky events of docs/interfaces.md, status bits 0 to 2."""
+
+
+def whole_bytes(width):
+    """``width`` padded to whole bytes, in bits."""
+    return -(-width // 8) * 8
 
 
 def lane_width(config):

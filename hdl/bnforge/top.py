@@ -15,15 +15,10 @@ from .records import RecordUnit
 from .recovery import RecoveryLane
 from .scalar import ScalarUnit
 from .schedule import BackwardSchedule, ForwardSchedule
-from .streams import FLAGS
+from .streams import FLAGS, whole_bytes
 from .totals import TotalsUnit
 
 __all__ = ["Top"]
-
-
-def _bytes(width):
-    """``width`` padded to whole bytes."""
-    return -(-width // 8) * 8
 
 
 class Top(wiring.Component):
@@ -51,8 +46,8 @@ class Top(wiring.Component):
 
     def __init__(self, config, *, clocked=True):
         self.config, self.clocked = config, clocked
-        x_width = _bytes(config.lanes * config.x_format.width)
-        y_width = _bytes(config.lanes * config.element_width)
+        x_width = whole_bytes(config.lanes * config.x_format.width)
+        y_width = whole_bytes(config.lanes * config.element_width)
         exponents = config.n_groups * config.storage.exponent_width if config.is_block else 0
         ports = {"aclk": In(1), "aresetn": In(1)} if clocked else {}
 

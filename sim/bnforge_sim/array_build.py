@@ -1,5 +1,7 @@
 """Compiles an array and its bench into one shared library with Verilator, once per design."""
 
+from bnforge.streams import whole_bytes
+
 from .build import DEFAULT_CACHE, BenchKind, build_design
 
 __all__ = ["build_array"]
@@ -27,12 +29,9 @@ def build_array(config, verilog, *, cache=DEFAULT_CACHE, waves=False, optimise=T
     ------
     bnforge_sim.build.BuildError
     """
-    defines = [f"-DC_BITS={_padded(config.columns * config.output.width)}", f"-DTRANSPOSES={int(config.transposes)}"]
+    defines = [f"-DC_BITS={whole_bytes(config.columns * config.output.width)}",
+               f"-DTRANSPOSES={int(config.transposes)}"]
     for port, elements in (("A", config.rows), ("W", config.columns)):
         user = config.n_groups(elements) * config.storage.exponent_width if config.is_block else 0
-        defines += [f"-D{port}_BITS={_padded(elements * config.element_width)}", f"-D{port}_USER_BITS={user}"]
+        defines += [f"-D{port}_BITS={whole_bytes(elements * config.element_width)}", f"-D{port}_USER_BITS={user}"]
     return build_design(ARRAY_BENCH, config.name, verilog, defines, cache=cache, waves=waves, optimise=optimise)
-
-
-def _padded(bits):
-    return -(-bits // 8) * 8

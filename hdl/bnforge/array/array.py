@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith import comb
-from ..streams import FLAGS
+from ..streams import FLAGS, whole_bytes
 from .column import Column
 from .control import ResultQueue, RowControl, WeightControl
 from .decoder import OperandDecoder, beat_layout
@@ -159,10 +159,6 @@ def _delayed(m, value, cycles, name):
     return value
 
 
-def _bytes(width):
-    return -(-width // 8) * 8
-
-
 class SystolicArrayTop(wiring.Component):
     """The array between AXI4-Streams.
 
@@ -179,13 +175,13 @@ class SystolicArrayTop(wiring.Component):
         self.config = config
         ports = {"aclk": In(1), "aresetn": In(1)}
         for name, elements in (("s_axis_a", config.rows), ("s_axis_w", config.columns)):
-            ports |= {f"{name}_tdata": In(_bytes(elements * config.element_width))}
+            ports |= {f"{name}_tdata": In(whole_bytes(elements * config.element_width))}
             if config.is_block:
                 ports |= {f"{name}_tuser": In(config.n_groups(elements) * config.storage.exponent_width)}
             ports |= {f"{name}_tvalid": In(1), f"{name}_tready": Out(1), f"{name}_tlast": In(1)}
         if config.transposes:
             ports |= {"transpose": In(1)}
-        ports |= {"m_axis_tdata": Out(_bytes(config.columns * config.output.width)), "m_axis_tvalid": Out(1),
+        ports |= {"m_axis_tdata": Out(whole_bytes(config.columns * config.output.width)), "m_axis_tvalid": Out(1),
                   "m_axis_tready": In(1), "m_axis_tlast": Out(1)}
         super().__init__(ports | {"status": Out(5), "status_clear": In(1)})
 

@@ -1,10 +1,10 @@
 """From stored elements to the factors of the array."""
 
-from amaranth.hdl import Const, Module, Mux
+from amaranth.hdl import Module
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..arith import Unpacked, comb, decode, normalise, sanitise
+from ..arith import decode, decode_element, sanitise
 from ..rounding import round_to
 from ..streams import FLAGS
 
@@ -50,12 +50,6 @@ class OperandDecoder(wiring.Component):
         return decode(m, fmt, clean, name="stored")
 
     def _block(self, m):
-        """The element k · 2^(e − fraction_width), normalised; the reserved exponent makes it zero."""
-        fmt = self.config.storage
-        reserved = comb(m, self.i_exponent.all(), "reserved")
+        value, reserved = decode_element(m, self.config.storage, self.i_element, self.i_exponent)
         m.d.comb += self.o_flags.nan.eq(reserved)
-        negative = self.i_element[-1]
-        magnitude = comb(m, Mux(negative, -self.i_element, self.i_element)[:fmt.element_width], "magnitude")
-        sig, shift = normalise(m, magnitude & (~reserved).replicate(len(magnitude)), name="element")
-        exponent = comb(m, self.i_exponent + Const(fmt.element_width - 1) - shift, "exponent")
-        return Unpacked(negative, exponent, sig, fmt.bias + fmt.fraction_width)
+        return value
