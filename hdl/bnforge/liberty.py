@@ -1,14 +1,14 @@
-"""What an area report needs from a Liberty file: cells with area, the flip-flops, and the two-input NAND.
+"""What the flows need from a Liberty file: cells with area, functions, flip-flops and pin capacitances, and the NAND.
 
 A small reader of the Liberty syntax (groups, attributes, comments); tables and everything else are passed over.
 """
 
 import itertools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Cell", "Library", "GENERIC"]
+__all__ = ["FlipFlop", "Cell", "Library", "GENERIC", "truth_table"]
 
 GENERIC = Path(__file__).with_name("data") / "generic.lib"
 """The embedded library; its header states the source of every area."""
@@ -17,8 +17,25 @@ _TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|[{};:,()]|[^\s{};:,()"]+', re.S)
 
 
 @dataclass(frozen=True)
+class FlipFlop:
+    """The ``ff`` group of a cell: names of the state and its inverse, and what it takes on which clock.
+
+    ``others`` are the kinds of its further attributes: asynchronous inputs and what they do.
+    """
+
+    state: str
+    inverse: str
+    next_state: str
+    clock: str
+    others: tuple
+
+
+@dataclass(frozen=True)
 class Cell:
-    """A library cell: area in the library's unit, what it stores, and its only output's function, if it has one."""
+    """A library cell: area in the library's unit, what it stores, and its only output's function, if it has one.
+
+    ``outputs`` are pairs of pin and function (or None), ``capacitances`` of the pins by name, in the library's unit.
+    """
 
     name: str
     area: float
@@ -26,6 +43,15 @@ class Cell:
     function: str | None
     is_flip_flop: bool
     is_latch: bool
+    outputs: tuple = ()
+    capacitances: dict = field(default_factory=dict)
+    flip_flop: FlipFlop | None = None
+
+    @property
+    def is_buffer(self):
+        """Whether the cell only repeats its only input."""
+        return (self.function is not None and len(self.inputs) == 1 and not (self.is_flip_flop or self.is_latch)
+                and truth_table(self.function, self.inputs) == 0b10)
 
     @property
     def is_nand2(self):
@@ -38,11 +64,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Library:
-    """A Liberty file's cells by name."""
+    """A Liberty file's cells by name.
+
+    ``voltage`` in V, and ``capacitance_unit`` in F, are None where the file does not state them.
+    """
 
     name: str
     cells: dict
     text: str
+    voltage: float | None = None
+    capacitance_unit: float | None = None
 
     @classmethod
     def read(cls, path=None):
@@ -67,7 +98,8 @@ class Library:
         for group in groups[0].groups:
             if group.kind == "cell":
                 cells[group.name] = _cell(group)
-        library = cls(groups[0].name, cells, text)
+        library = cls(groups[0].name, cells, text, _number(groups[0].attributes.get("nom_voltage")),
+                      _capacitance_unit(groups[0].attributes.get("capacitive_load_unit", "")))
         for what, found in (("a two-input NAND", library.nand2), ("a flip-flop", library.flip_flops)):
             if not found:
                 raise ValueError(f"library must have {what}, which {library.name!r} has not")
@@ -84,18 +116,28 @@ class Library:
         """Names of the flip-flop cells."""
         return {name for name, cell in self.cells.items() if cell.is_flip_flop}
 
+    @property
+    def buffer(self):
+        """The smallest buffer, or None."""
+        buffers = [cell for cell in self.cells.values() if cell.is_buffer]
+        return min(buffers, key=lambda cell: (cell.area, cell.name), default=None)
+
 
 @dataclass
 class _Group:
     kind: str
-    name: str
+    arguments: list
     attributes: dict
     groups: list
+
+    @property
+    def name(self):
+        return self.arguments[-1] if self.arguments else ""
 
     @classmethod
     def parse(cls, tokens):
         """Top-level groups of a token list."""
-        root = cls("", "", {}, [])
+        root = cls("", [], {}, [])
         stack, position = [root], 0
         while position < len(tokens):
             token = tokens[position]
@@ -110,15 +152,18 @@ class _Group:
                 stack[-1].attributes[token] = " ".join(tokens[position + 2:end]).strip('"')
                 position = end + (end < len(tokens) and tokens[end] == ";")
             elif following == "(":
-                end = next((i for i in range(position + 2, len(tokens)) if tokens[i] == ")"), len(tokens))
+                start = position + 2
+                end = next((i for i in range(start, len(tokens)) if tokens[i] == ")"), len(tokens))
                 after = tokens[end + 1] if end + 1 < len(tokens) else ""
                 position = end + 1
+                arguments = [argument.strip('"') for argument in tokens[start:end] if argument != ","]
                 if after == "{":
-                    name = "" if tokens[end - 1] == "(" else tokens[end - 1].strip('"')
-                    group = cls(token, name, {}, [])
+                    group = cls(token, arguments, {}, [])
                     stack[-1].groups.append(group)
                     stack.append(group)
                     position += 1
+                elif len(arguments) == 2:
+                    stack[-1].attributes[token] = " ".join(arguments)
             else:
                 position += 1
         if len(stack) != 1:
@@ -138,7 +183,35 @@ def _cell(group):
         name=group.name, area=area,
         inputs=tuple(pin.name for pin in pins if pin.attributes.get("direction") == "input"),
         function=outputs[0].attributes.get("function") if len(outputs) == 1 else None,
-        is_flip_flop=bool(kinds & {"ff", "ff_bank"}), is_latch=bool(kinds & {"latch", "latch_bank"}))
+        is_flip_flop=bool(kinds & {"ff", "ff_bank"}), is_latch=bool(kinds & {"latch", "latch_bank"}),
+        outputs=tuple((pin.name, pin.attributes.get("function")) for pin in outputs),
+        capacitances={pin.name: _number(pin.attributes.get("capacitance")) or 0.0 for pin in pins},
+        flip_flop=next((_flip_flop(inner) for inner in group.groups if inner.kind == "ff"), None))
+
+
+def _flip_flop(group):
+    attributes = group.attributes
+    return FlipFlop(*(group.arguments + ["", ""])[:2], attributes.get("next_state", ""),
+                    attributes.get("clocked_on", ""), tuple(sorted(set(attributes) - {"next_state", "clocked_on"})))
+
+
+def _number(text):
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return None
+
+
+def _capacitance_unit(text):
+    number, _, unit = text.partition(" ")
+    scale = {"ff": 1e-15, "pf": 1e-12}.get(unit.lower())
+    return float(number) * scale if scale and _number(number) else None
+
+
+def truth_table(function, inputs):
+    """Values of a Liberty function as an integer: bit ``i`` for the inputs that are the bits of ``i``, first lowest."""
+    return sum(bool(_evaluate(function, {name: bool(index >> bit & 1) for bit, name in enumerate(inputs)})) << index
+               for index in range(1 << len(inputs)))
 
 
 def _evaluate(function, values):

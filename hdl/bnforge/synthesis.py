@@ -10,7 +10,7 @@ import re
 from . import tools
 from .merge import parse
 
-__all__ = ["synthesise"]
+__all__ = ["synthesise", "mapped"]
 
 _SYNTHESIS = """
 read_liberty -lib -ignore_miss_func cells.lib
@@ -45,6 +45,12 @@ dfflibmap -map-only -liberty cells.lib
 opt_clean
 check -assert
 tee -o stat.json stat -json
+"""
+
+
+_NETLIST = """
+rename -enumerate -pattern g%
+write_json netlist.json
 """
 
 
@@ -87,9 +93,25 @@ def synthesise(rtlil, top, library):
     """
     memories, path, stat = tools.yosys(_SYNTHESIS.format(top=top), {"design.il": rtlil, "cells.lib": library.text},
                                        ["memories.txt", "path.txt", "stat.json"])
+    return _cells(stat, library), _memories(memories), _longest_path(path)
+
+
+def mapped(rtlil, top, library):
+    """The mapped modules themselves: ``{module: contents}`` as Yosys writes them in JSON, hierarchy and memories kept.
+
+    Cells that have no name of their own are called g0, g1, …; arguments and errors are those of :func:`synthesise`.
+    """
+    stat, netlist = tools.yosys(_SYNTHESIS.format(top=top) + _NETLIST,
+                                {"design.il": rtlil, "cells.lib": library.text}, ["stat.json", "netlist.json"])
+    modules = json.loads(netlist)["modules"]
+    return {name: modules[name] for name in _cells(stat, library)}
+
+
+def _cells(stat, library):
+    """Cells by module, from Yosys' statistics."""
     modules = {name.lstrip("\\"): module["num_cells_by_type"] for name, module in json.loads(stat)["modules"].items()}
     for name, cells in modules.items():
         strange = [cell for cell in cells if cell not in library.cells and cell not in modules and cell != "$mem_v2"]
         if strange:
             raise tools.ToolError(f"library {library.name!r} has nothing for {', '.join(sorted(strange))} in {name}")
-    return modules, _memories(memories), _longest_path(path)
+    return modules

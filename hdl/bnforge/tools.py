@@ -12,13 +12,17 @@ from pathlib import Path
 
 from . import __version__
 
-__all__ = ["ToolError", "yosys", "versions"]
+__all__ = ["ToolError", "MissingTool", "yosys", "versions"]
 
 _WORKER = "from pyosys import libyosys as ys; ys.Design().run_pass('script run.ys')"
 
 
 class ToolError(RuntimeError):
     """A tool is missing or has failed; the message is one line."""
+
+
+class MissingTool(ToolError):
+    """A tool is not installed; the message says which, and how to get it."""
 
 
 def yosys(script, files=None, outputs=()):
