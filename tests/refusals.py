@@ -12,12 +12,13 @@ from pathlib import Path
 
 from bnforge import cli
 from bnforge.array_config import ArrayConfig
-from bnforge.config import Config, Multiplier
+from bnforge.config import Algorithm, Config, Directions, Extraction, Multiplier
 from bnforge.engine_config import BusConfig, EngineConfig
 from bnforge.formats import E4M3, FP32, BlockFormat, FloatFormat
 
 NAMES = {"Config": Config, "BusConfig": BusConfig, "EngineConfig": EngineConfig, "ArrayConfig": ArrayConfig,
-         "Multiplier": Multiplier, "FloatFormat": FloatFormat, "BlockFormat": BlockFormat, "E4M3": E4M3, "FP32": FP32}
+         "Multiplier": Multiplier, "Extraction": Extraction, "Algorithm": Algorithm, "Directions": Directions,
+         "FloatFormat": FloatFormat, "BlockFormat": BlockFormat, "E4M3": E4M3, "FP32": FP32}
 """What the expressions of ``PARAMETERS`` may use."""
 
 PARAMETERS = [
@@ -34,9 +35,23 @@ PARAMETERS = [
     ("BlockFormat(16, 8, 3)", "exponent_width must be an integer from 4 to 8, not 3"),
     ("BlockFormat(16, 8, 9)", "exponent_width must be an integer from 4 to 8, not 9"),
     ("BlockFormat(16, 8, 8, 1)", "signed must be true or false, not 1"),
+    ("BlockFormat(16, 8, second_largest=1)", "second_largest must be true or false, not 1"),
+    ("BlockFormat(1, 8, second_largest=True)", "group must be at least 2 with second_largest, not 1"),
     ("Config(name='2fast')", "name must be a Verilog identifier, not '2fast'"),
     ("Config(name='a-b')", "name must be a Verilog identifier, not 'a-b'"),
     ("Config(name='module')", "name must be a Verilog identifier, not 'module'"),
+    ("Config(algorithm='range')", "algorithm must be an Algorithm, not 'range'"),
+    ("Config(storage=BlockFormat(16, 8, second_largest=True))",
+     "second_largest must be false with the one-pass algorithm, not true: "
+     "clipping can take a value out of the mask that storage has to keep"),
+    ("Config(algorithm=Algorithm.RANGE, directions=Directions.FORWARD)",
+     "directions must be 'both' with algorithm 'range', not 'forward'"),
+    ("Config(algorithm=Algorithm.TWO_PASS, multiplier=Multiplier.TWO_DIGIT)",
+     "multiplier must be 'full' with algorithm 'two-pass', not 'two-digit'"),
+    ("Config(algorithm=Algorithm.SINGLE_PASS, storage=BlockFormat(16, 8, signed=False))",
+     "storage must be signed blocks or a float format with algorithm 'single-pass', not 16 x u8 bits"),
+    ("EngineConfig(core=Config(algorithm=Algorithm.RANGE), array=ArrayConfig())",
+     f"array must be left out with algorithm 'range', not {ArrayConfig()!r}"),
     ("Config(clock_mhz=True)", "clock_mhz must be a number from 0.001 to 100000, not True"),
     ("Config(name=7)", "name must be a Verilog identifier, not 7"),
     ("Config(lanes=0)", "lanes must be an integer from 1 to 32, not 0"),
@@ -67,6 +82,11 @@ PARAMETERS = [
     ("Config(storage=FloatFormat(2, 4))", "storage must be a format that holds 6.0, not 1-2-4"),
     ("Config(directions='both')", "directions must be a Directions, not 'both'"),
     ("Config.from_dict({'directions': 'up'})", "directions must be 'forward' or 'backward' or 'both', not 'up'"),
+    ("Config(extraction='constants')", "extraction must be an Extraction, not 'constants'"),
+    ("Config.from_dict({'extraction': 'off'})",
+     "extraction must be 'constants' or 'shared-divider' or 'lane-divider', not 'off'"),
+    ("Config(extraction=Extraction.LANE_DIVIDER, multiplier=Multiplier.TWO_DIGIT)",
+     "multiplier must be 'full' with extraction 'lane-divider', not 'two-digit'"),
     ("Config(clock_mhz=0)", "clock_mhz must be a number from 0.001 to 100000, not 0"),
     ("Config(clock_mhz=float('inf'))", "clock_mhz must be a number from 0.001 to 100000, not inf"),
     ("Config(clock_mhz=float('nan'))", "clock_mhz must be a number from 0.001 to 100000, not nan"),
@@ -120,7 +140,7 @@ PARAMETERS = [
     ("ArrayConfig(clock_mhz=0)", "clock_mhz must be a number from 0.001 to 100000, not 0"),
     ("Config.from_dict({'lane': 4})",
      "parameter must be one of name, lanes, x_format, sample_depth, chunk_len, a_fraction, b_fraction, multiplier, "
-     "storage, directions, clock_mhz, not 'lane'"),
+     "storage, directions, extraction, algorithm, clock_mhz, not 'lane'"),
     ("Config.from_dict({'x_format': 'fp12'})",
      "x_format must be one of bf16, fp16, fp10, fp10_1_6_3, e4m3, e5m2, working or a table, not 'fp12'"),
     ("Config.from_dict({'x_format': 16})", "x_format must be a format name or a table, not 16"),
@@ -133,11 +153,12 @@ PARAMETERS = [
      "x_format must be a float format of at most 15 fraction bits, not 16 x 8 bits"),
     ("Config.from_dict({'storage': {'element_width': 8}})", "storage must have group, not only element_width"),
     ("Config.from_dict({'storage': {'group': 16, 'element_width': 8, 'bias': 3}})",
-     "storage must have only group, element_width, exponent_width, signed, not 'bias'"),
+     "storage must have only group, element_width, exponent_width, signed, second_largest, not 'bias'"),
     ("Config.from_dict({'multiplier': 'booth'})", "multiplier must be 'full' or 'two-digit', not 'booth'"),
 ]
 
-PRESET_NAMES = "opn16, opn4, opn32_mx, opn1_tiny"
+PRESET_NAMES = ("opn16, opn4, opn32_mx, opn1_tiny, opn16_fp10, opn16_shared, opn16_divider, range16, lightnorm16, "
+                "lightnorm16_second, single16, two16, two16_bf16")
 
 USES = [
     ("", "bnforge: the following arguments are required: VERB"),
@@ -182,6 +203,7 @@ USES = [
      "bnforge demo: demo must be of a core, not of an engine or an array (a table 'bus' or 'array')"),
     ("generate opn4 --array --directions forward -o {files}/out",
      "bnforge generate: directions must be those of a core or an engine, not 'forward' of an array"),
+    ("demo range16", "bnforge demo: demo must be of a one-pass core, not of algorithm 'range'"),
     ("demo opn4 --array", "bnforge: unrecognized arguments: --array"),
     ("generate opn4 --array --data-width 64 -o {files}/out",
      "bnforge generate: data_width must be that of an engine (--engine), not 64 of a core"),
@@ -207,6 +229,14 @@ USES = [
      "bnforge area: area report must be a file written by bnforge area --json, not other data"),
     ("area opn1_tiny --against {files}/list.json",
      "bnforge area: area report must be a file written by bnforge area --json, not other data"),
+    ("compare --only opn16,opn5", "bnforge compare: variant must be one of opn16, opn16_fp10, "),
+    ("compare --jobs 0", "bnforge compare: argument --jobs: jobs must be an integer from 1 to 64, not 0"),
+    ("compare -o {files}/core.toml", "bnforge compare: {files}/core.toml: File exists"),
+    ("compare -o {files}/out --liberty {files}/none.lib",
+     "bnforge compare: {files}/none.lib: No such file or directory"),
+    ("compare -o {files}/out --liberty {files}/nor.lib",
+     "bnforge compare: library must have a two-input NAND, which 'nor' has not"),
+    ("compare opn16", "bnforge: unrecognized arguments: opn16"),
     ("demo opn5", f"bnforge demo: preset must be one of {PRESET_NAMES}, not 'opn5'"),
     ("demo -o {files}/core.toml", "bnforge demo: {files}/core.toml"),
 ]

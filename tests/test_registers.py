@@ -24,7 +24,7 @@ MAP = """
 000 ID            id[31:0] ro
 004 VERSION       patch[15:0] minor[23:16] major[31:24] ro
 008 CORE          lanes[5:0] forward[8] backward[9] block[10] signed[11] two_digit[12]
-                  a_fraction[19:16] b_fraction[23:20] ro
+                  a_fraction[19:16] b_fraction[23:20] algorithm[25:24] ro
 00C SAMPLE        depth[15:0] chunk_log2[19:16] ro
 010 FORMATS       x_exponent[3:0] x_fraction[7:4] exponent[11:8] element[16:12] group[22:17] ro
 014 BUS           bytes_log2[3:0] address_width[14:8] burst_log2[19:16] outstanding[31:24] ro
@@ -107,7 +107,7 @@ def test_constant_registers_of_the_default_build():
     assert values(EngineConfig()) == {
         "ID.id": 0x424E4631, "VERSION.patch": 0, "VERSION.minor": 1, "VERSION.major": 0, "CORE.lanes": 16,
         "CORE.forward": 1, "CORE.backward": 1, "CORE.block": 1, "CORE.signed": 1, "CORE.two_digit": 0,
-        "CORE.a_fraction": 4, "CORE.b_fraction": 6, "SAMPLE.depth": 1024, "SAMPLE.chunk_log2": 7,
+        "CORE.a_fraction": 4, "CORE.b_fraction": 6, "CORE.algorithm": 0, "SAMPLE.depth": 1024, "SAMPLE.chunk_log2": 7,
         "FORMATS.x_exponent": 8, "FORMATS.x_fraction": 7, "FORMATS.exponent": 8, "FORMATS.element": 8,
         "FORMATS.group": 16, "BUS.bytes_log2": 3, "BUS.address_width": 32, "BUS.burst_log2": 4, "BUS.outstanding": 32,
         "BEATS.operand_bytes": 32, "BEATS.stored_bytes": 17, "BEATS.record_words": 9,
@@ -118,7 +118,7 @@ def test_constant_registers_of_another_build():
     assert values(CONFIGS[1]) == {
         "ID.id": 0x424E4631, "VERSION.patch": 0, "VERSION.minor": 1, "VERSION.major": 0, "CORE.lanes": 32,
         "CORE.forward": 1, "CORE.backward": 0, "CORE.block": 0, "CORE.signed": 1, "CORE.two_digit": 1,
-        "CORE.a_fraction": 8, "CORE.b_fraction": 15, "SAMPLE.depth": 96, "SAMPLE.chunk_log2": 5,
+        "CORE.a_fraction": 8, "CORE.b_fraction": 15, "CORE.algorithm": 0, "SAMPLE.depth": 96, "SAMPLE.chunk_log2": 5,
         "FORMATS.x_exponent": 5, "FORMATS.x_fraction": 10, "FORMATS.exponent": 4, "FORMATS.element": 8,
         "FORMATS.group": 0, "BUS.bytes_log2": 6, "BUS.address_width": 64, "BUS.burst_log2": 6, "BUS.outstanding": 128,
         "BEATS.operand_bytes": 64, "BEATS.stored_bytes": 32, "BEATS.record_words": 7,

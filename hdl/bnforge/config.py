@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from .formats import BF16, FLOAT_FORMATS, WORKING, BlockFormat, FloatFormat, require_int
 from .keywords import RESERVED
 
-__all__ = ["Activation", "Directions", "Multiplier", "Config", "TILES_IN_FLIGHT", "HEADER_FIXED_WORDS",
-           "RECORD_SCALAR_WORDS", "GRADIENT_WORDS", "SUM_BLOCK", "read_toml", "require_identifier",
-           "require_power_of_two", "plain", "check_table", "format_from"]
+__all__ = ["Activation", "Algorithm", "Directions", "Extraction", "Multiplier", "Config", "TILES_IN_FLIGHT",
+           "HEADER_FIXED_WORDS", "RECORD_SCALAR_WORDS", "GRADIENT_WORDS", "SUM_BLOCK", "CHANNEL_CHUNKS", "COUNT_WIDTH",
+           "read_toml", "require_identifier", "require_power_of_two", "plain", "check_table", "format_from"]
 
 TILES_IN_FLIGHT = 4
 """Tiles that may be between their opening and the last word of their records; tests/formal/control.py proves it."""
@@ -22,6 +22,10 @@ RECORD_SCALAR_WORDS = 5
 
 GRADIENT_WORDS = 2
 """Words of a gradient record: dgamma, dbeta."""
+CHANNEL_CHUNKS = 8
+"""Chunks into which range batch norm cuts a whole channel."""
+COUNT_WIDTH = 20
+"""Bits of n in the baselines."""
 SUM_BLOCK = 128
 """Beats of a backward tile that a lane adds up before the shared unit takes the sums over."""
 
@@ -50,6 +54,30 @@ class Directions(enum.Enum):
     BACKWARD = "backward"
     BOTH = "both"
     """Each tile's header chooses."""
+
+
+class Extraction(enum.Enum):
+    """What the lanes of a one-pass core are given: docs/arithmetic.md, "Constant extraction off"."""
+
+    CONSTANTS = "constants"
+    """Two narrow constants a and b, extracted once per channel: one multiply-add."""
+    SHARED_DIVIDER = "shared-divider"
+    """No extraction: each lane subtracts, scales, applies gamma and beta; the scale is a reciprocal."""
+    LANE_DIVIDER = "lane-divider"
+    """The same, but the scale is a divisor, and each lane has a divider."""
+
+
+class Algorithm(enum.Enum):
+    """What a core computes: docs/baselines.md."""
+
+    ONE_PASS = "one-pass"
+    """The one-pass normaliser: sampled range statistics."""
+    RANGE = "range"
+    """Range batch norm with statistics of the whole channel."""
+    SINGLE_PASS = "single-pass"
+    """Batch norm with mean and variance from one sweep."""
+    TWO_PASS = "two-pass"
+    """Batch norm with mean and variance from a sweep each."""
 
 
 def require_identifier(name, value):
@@ -93,6 +121,12 @@ class Config:
         ``lanes``.
     directions : Directions
         Forward tiles, backward tiles, or both. It changes no bit of what either computes.
+    extraction : Extraction
+        Whether constants are extracted per channel. Without, a, b and all that a lane computes have the working format:
+        ``a_fraction`` and ``b_fraction`` say nothing, the multiplier is the full one, and there is no frozen mode.
+    algorithm : Algorithm
+        The one-pass normaliser, or a baseline to compare it with. Baselines use neither ``sample_depth`` nor
+        ``chunk_len``; they are built for both directions, with signed or float storage and the full multiplier.
     clock_mhz : float
         The clock that the generated constraint asks for, in MHz, 0.001 to 100000. It changes nothing in the circuit.
 
@@ -112,6 +146,8 @@ class Config:
     multiplier: Multiplier = Multiplier.FULL
     storage: FloatFormat | BlockFormat = BlockFormat(16, 8)
     directions: Directions = Directions.BOTH
+    extraction: Extraction = Extraction.CONSTANTS
+    algorithm: Algorithm = Algorithm.ONE_PASS
     clock_mhz: float = 100.0
 
     def __post_init__(self):
@@ -142,15 +178,53 @@ class Config:
             raise ValueError(f"storage must be a format that holds 6.0, not {self.storage}")
         if not isinstance(self.directions, Directions):
             raise ValueError(f"directions must be a Directions, not {self.directions!r}")
+        self._check_extraction()
+        self._check_algorithm()
         if (not isinstance(self.clock_mhz, (int, float)) or isinstance(self.clock_mhz, bool) or
                 not 0.001 <= self.clock_mhz <= 100_000):
             raise ValueError(f"clock_mhz must be a number from 0.001 to 100000, not {self.clock_mhz!r}")
+
+    def _check_extraction(self):
+        if not isinstance(self.extraction, Extraction):
+            raise ValueError(f"extraction must be an Extraction, not {self.extraction!r}")
+        if not self.extracts and self.multiplier is not Multiplier.FULL:
+            raise ValueError(f"multiplier must be 'full' with extraction {self.extraction.value!r}, "
+                             f"not {self.multiplier.value!r}")
+
+    def _check_algorithm(self):
+        if not isinstance(self.algorithm, Algorithm):
+            raise ValueError(f"algorithm must be an Algorithm, not {self.algorithm!r}")
+        if self.is_one_pass:
+            if self.is_block and self.storage.second_largest:
+                raise ValueError("second_largest must be false with the one-pass algorithm, not true: "
+                                 "clipping can take a value out of the mask that storage has to keep")
+            return
+        name = self.algorithm.value
+        if not self.extracts:
+            raise ValueError(f"extraction must be 'constants' with algorithm {name!r}, not {self.extraction.value!r}")
+        if self.directions is not Directions.BOTH:
+            raise ValueError(f"directions must be 'both' with algorithm {name!r}, not {self.directions.value!r}")
+        if self.multiplier is not Multiplier.FULL:
+            raise ValueError(f"multiplier must be 'full' with algorithm {name!r}, not {self.multiplier.value!r}")
+        if self.is_block and not self.storage.signed:
+            raise ValueError(f"storage must be signed blocks or a float format with algorithm {name!r}, "
+                             f"not {self.storage}")
 
     def replace(self, **changes):
         """This configuration with ``changes``, checked again."""
         return dataclasses.replace(self, **changes)
 
     # What follows from the parameters.
+
+    @property
+    def is_one_pass(self):
+        """Whether this is the product, not a baseline."""
+        return self.algorithm is Algorithm.ONE_PASS
+
+    @property
+    def extracts(self):
+        """Whether the lanes are given extracted constants."""
+        return self.extraction is Extraction.CONSTANTS
 
     @property
     def has_forward(self):
@@ -164,11 +238,13 @@ class Config:
 
     @property
     def a_format(self):
-        return FloatFormat(WORKING.exponent_width, self.a_fraction)
+        """Of word a of a record: the scale, or gamma."""
+        return FloatFormat(WORKING.exponent_width, self.a_fraction) if self.extracts else WORKING
 
     @property
     def b_format(self):
-        return FloatFormat(WORKING.exponent_width, self.b_fraction)
+        """Of word b of a record: the shift, or beta."""
+        return FloatFormat(WORKING.exponent_width, self.b_fraction) if self.extracts else WORKING
 
     @property
     def is_block(self):
@@ -194,8 +270,13 @@ class Config:
 
     @property
     def n_chunks(self):
-        """Chunks that fit in the built sample: S / L, the pairs of positions in a record."""
-        return self.sample_depth // self.chunk_len
+        """Chunks that fit in the built sample: S / L, the pairs of positions in a record; of whole channels, 8."""
+        return self.sample_depth // self.chunk_len if self.is_one_pass else CHANNEL_CHUNKS
+
+    @property
+    def sum_terms(self):
+        """Elements that an anchored accumulator adds up at most: a sample or a block of a sum; in baselines a block."""
+        return max(self.sample_depth, SUM_BLOCK) if self.is_one_pass else SUM_BLOCK
 
     @property
     def sample_len_width(self):
@@ -204,7 +285,9 @@ class Config:
     @property
     def position_width(self):
         """Bits of a chunk-relative position."""
-        return self.chunk_len.bit_length() - 1
+        if self.is_one_pass:
+            return self.chunk_len.bit_length() - 1
+        return COUNT_WIDTH - (CHANNEL_CHUNKS.bit_length() - 1)
 
     @property
     def header_words(self):
@@ -248,7 +331,8 @@ class Config:
         for key in ("x_format", "storage"):
             if key in values:
                 values[key] = format_from(key, values[key])
-        for key, kind in (("multiplier", Multiplier), ("directions", Directions)):
+        for key, kind in (("multiplier", Multiplier), ("directions", Directions), ("extraction", Extraction),
+                          ("algorithm", Algorithm)):
             if key in values:
                 try:
                     values[key] = kind(values[key])

@@ -8,6 +8,7 @@ from .arith import comb
 from .dma.layouts import beat_layout, row_layout
 from .dma.loader import DESCRIPTOR_BYTES
 from .engine_config import JOB_WORDS, TRANSPOSE, Cause, Channel
+from .sweeps.words import sweeps_of
 
 __all__ = ["JobControl", "error_layout", "NO_CHANNEL"]
 
@@ -88,7 +89,7 @@ class JobControl(wiring.Component):
         word = Signal(range(self.config.job_words))
         follows, used, valid = self._words(m, word, here)
         ended = comb(m, ((self.i_finished & used) == used) & self.i_idle, "ended")
-        uneven = self._tiles(m)
+        uneven = self._tiles(m) if self.config.core.is_one_pass else self._uneven(m, used)
         resetting = Signal()
         error = self._first_error(m, here, comb(m, ~valid, "invalid"), uneven)
 
@@ -169,7 +170,8 @@ class JobControl(wiring.Component):
         """The job words: next address, programs used, and whether nothing is wrong with them."""
         config = self.config
         width, n_words, array = config.bus.address_width, config.job_words, config.array is not None
-        follows, mask = Signal(width), Signal(TRANSPOSE.bit_length() if array else len(config.programs), name="used")
+        bits = TRANSPOSE.bit_length() if array else max(config.programs) + 1
+        follows, mask = Signal(width), Signal(bits, name="used")
         rows = Signal(32) if array else Const(0, 0)
         pointers = [Signal(width, name=f"pointer{i}") for i in range(len(config.programs))]
         strange = Signal(n_words)  # words with bits that must be 0
@@ -203,9 +205,11 @@ class JobControl(wiring.Component):
         return follows, used, fits & ~strange[:_PROGRAMS].any() & ~Cat(odd).any()
 
     def _fits(self, m, mask, rows, here):
-        """Whether the channels used make a job. Those of the array come from memory: not all its words are
-        registers."""
+        """Whether the channels used make a job. Those that have more words than there are registers come from
+        memory."""
         core = self.config.core
+        if not core.is_one_pass:
+            return self._fits_sweep(mask, here)
         operand = _mask(Channel.OPERAND)
         passes = [_FORWARD] * core.has_forward + [_BACKWARD] * core.has_backward
         fits = (mask == 0) | Cat(mask == (used | operand) for used in passes).any()
@@ -217,6 +221,26 @@ class JobControl(wiring.Component):
         m.d.comb += [self.o_array.eq(mask[Channel.ACTIVATION]), self.o_product.eq(mask[Channel.PRODUCT]),
                      self.o_transpose.eq(mask[TRANSPOSE.bit_length() - 1]), self.o_rows.eq(rows)]
         return Mux(rows.any(), uses & here.any(), fits)
+
+    def _fits_sweep(self, mask, here):
+        """The same of a baseline: the channels of a sweep."""
+        used = {self.config.sweep_channels(sweep) for sweep in sweeps_of(self.config.core)}
+        uses = [(mask == _mask(*channels)) & (here.any() if Channel.GRADIENT in channels else 1)
+                for channels in sorted(used, key=sorted)]
+        return (mask == 0) | Cat(uses).any()
+
+    def _uneven(self, m, used):
+        """Whether each stream of a sweep has had another number of tiles than the header in this job."""
+        channels = self.config.programs
+        counts = [Signal(_TILE_COUNT_WIDTH, name=f"tiles{channel:d}") for channel in channels]
+        for number, count in enumerate(counts):
+            with m.If(self.i_tiles[number]):
+                m.d.sync += count.eq(count + 1)
+            with m.If(self.o_start.any() | self.o_clear):
+                m.d.sync += count.eq(0)
+        header = counts[channels.index(Channel.HEADER)]
+        return {channel: comb(m, used[number] & (count != header), f"uneven{channel:d}")
+                for number, (channel, count) in enumerate(zip(channels, counts)) if channel is not Channel.HEADER}
 
     def _tiles(self, m):
         """Whether each stream of ``_TILED`` has had another number of tiles than the operand in this job."""

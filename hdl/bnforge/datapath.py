@@ -6,10 +6,10 @@ from amaranth.lib.wiring import In, Out
 
 from .arith import comb
 from .array import SystolicArray
+from .core import core as core_of
 from .dma import DescriptorLoader, Midend, ReadChannel, WriteChannel
 from .dma.layouts import beat_layout, joined, read_beat_layout, request_layout, row_layout, write_beat_layout
 from .engine_config import Cause, Channel
-from .top import Top
 
 __all__ = ["Datapath", "read_channels", "write_channels", "N_FLAGS"]
 
@@ -21,7 +21,7 @@ N_FLAGS = 3
 
 def read_channels(config):
     """The readers, those first that go first on the bus: they are small, or wait for each other."""
-    stored = [Channel.STORED] if config.core.has_backward else []
+    stored = [Channel.STORED] * config.core.has_backward + [Channel.GRADIENT] * config.has_gradient
     array = [] if config.array is None else [Channel.WEIGHT, Channel.ACTIVATION]
     return [Channel.FETCH, Channel.HEADER, *stored, Channel.OPERAND, *array]
 
@@ -70,7 +70,7 @@ class Datapath(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, bus = self.config, self.config.bus
-        m.submodules.core = core = Top(config.core, clocked=False)
+        m.submodules.core = core = core_of(config.core, clocked=False)
         m.d.comb += core.status_clear.eq(1)
         small = min(bus.max_burst, max(1, _SMALL // bus.bytes))
         channels = {}
@@ -173,12 +173,14 @@ class Datapath(wiring.Component):
             *_from_axis(core, "m_axis", result),
             result.payload.data.eq(Cat(*stored_bits(config, core.m_axis_tdata, getattr(core, "m_axis_tuser", None))))]
         ends = {Channel.HEADER: header, Channel.OPERAND: operand, Channel.RESULT: result, Channel.RECORD: record}
-        if config.has_backward:
-            ends[Channel.STORED] = stored = channels[Channel.STORED].o
-            bits = stored_bits(config, core.s_axis_y_tdata, getattr(core, "s_axis_y_tuser", None))
-            m.d.comb += [*_to_axis(core, "s_axis_y", stored), Cat(*bits).eq(stored.payload.data)]
+        for channel, port in ((Channel.STORED, "s_axis_y"), (Channel.GRADIENT, "s_axis_g")):
+            if channel in channels:
+                ends[channel] = stored = channels[channel].o
+                bits = stored_bits(config, getattr(core, f"{port}_tdata"), getattr(core, f"{port}_tuser", None))
+                m.d.comb += [*_to_axis(core, port, stored), Cat(*bits).eq(stored.payload.data)]
         for channel, beats in ends.items():
-            m.d.comb += self.o_tiles[channel].eq(beats.valid & beats.ready & beats.payload.last)
+            number = self.config.programs.index(channel)
+            m.d.comb += self.o_tiles[number].eq(beats.valid & beats.ready & beats.payload.last)
         others = [] if self.config.array is None else [
             beats.valid & beats.ready for beats in (
                 channels[Channel.ACTIVATION].o, channels[Channel.WEIGHT].o, channels[Channel.PRODUCT].i)]

@@ -5,8 +5,9 @@ import enum
 from dataclasses import dataclass, field
 
 from .array_config import ARRAY_OPTIONS, ArrayConfig
-from .config import Config, check_table, require_identifier, require_power_of_two
+from .config import Algorithm, Config, check_table, require_identifier, require_power_of_two
 from .formats import require_int
+from .sweeps.words import has_sums, streams
 
 __all__ = ["BusConfig", "EngineConfig", "configuration", "Channel", "Cause", "DESCRIPTOR_WORDS", "JOB_WORDS",
            "ARRAY_JOB_WORDS", "DIMENSIONS", "COUNT_WIDTH", "TRANSPOSE", "ARRAY_CHANNELS"]
@@ -24,7 +25,8 @@ COUNT_WIDTH = 24
 
 
 class Channel(enum.IntEnum):
-    """The engine's users of the bus: the streams of the core, the descriptor fetch, and the streams of the array."""
+    """The engine's users of the bus: the streams of the core, the descriptor fetch, the streams of the array, and a
+    second stored stream that some baselines read."""
 
     HEADER = 0
     OPERAND = 1
@@ -35,6 +37,7 @@ class Channel(enum.IntEnum):
     ACTIVATION = 6
     WEIGHT = 7
     PRODUCT = 8
+    GRADIENT = 9
 
 
 ARRAY_CHANNELS = (Channel.ACTIVATION, Channel.WEIGHT, Channel.PRODUCT)
@@ -154,6 +157,9 @@ class EngineConfig:
                 raise ValueError(f"{key} must be a {kind.__name__}, not {getattr(self, key)!r}")
         object.__setattr__(self, "core", self.core.replace(name=Config.name))
         if self.array is not None:
+            if not self.core.is_one_pass:
+                raise ValueError(f"array must be left out with algorithm {self.core.algorithm.value!r}, "
+                                 f"not {self.array!r}")
             if not isinstance(self.array, ArrayConfig):
                 raise ValueError(f"array must be an ArrayConfig or left out, not {self.array!r}")
             array = ArrayConfig.of(self.core, **{name: getattr(self.array, name) for name in ARRAY_OPTIONS})
@@ -180,13 +186,26 @@ class EngineConfig:
     @property
     def job_words(self):
         """32-bit words of a job."""
+        if self.has_gradient:
+            return JOB_WORDS + 2
         return JOB_WORDS if self.array is None else ARRAY_JOB_WORDS
 
     @property
     def programs(self):
         """The channels that have a program, in the order of a job's words."""
         return (*(channel for channel in Channel if channel < Channel.FETCH),
-                *(() if self.array is None else ARRAY_CHANNELS))
+                *(() if self.array is None else ARRAY_CHANNELS), *([Channel.GRADIENT] * self.has_gradient))
+
+    @property
+    def has_gradient(self):
+        """Whether the core reads a second stored stream: batch norm with a variance, docs/baselines.md."""
+        return self.core.algorithm in (Algorithm.SINGLE_PASS, Algorithm.TWO_PASS)
+
+    def sweep_channels(self, sweep):
+        """The channels that a sweep of a baseline uses."""
+        inputs, has_result = streams(self.core, sweep)
+        outputs = [Channel.RESULT] * has_result + [Channel.RECORD] * has_sums(self.core, sweep)
+        return frozenset((Channel.HEADER, *(Channel[name.upper()] for name in inputs), *outputs))
 
     # Files.
 
@@ -236,7 +255,7 @@ class EngineConfig:
         """Bytes of a full beat of a channel's stream."""
         if channel in (Channel.OPERAND, Channel.PRODUCT):
             return self.operand_bytes(self.core.lanes)
-        if channel in (Channel.STORED, Channel.RESULT, Channel.ACTIVATION, Channel.WEIGHT):
+        if channel in (Channel.STORED, Channel.RESULT, Channel.ACTIVATION, Channel.WEIGHT, Channel.GRADIENT):
             return self.stored_bytes(self.core.lanes)
         return 4
 

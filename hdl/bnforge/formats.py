@@ -119,12 +119,16 @@ class BlockFormat:
         Bits of the shared exponent, 4 to 8; its bias is ``2**(exponent_width - 1) - 1``.
     signed : bool
         False drops the sign bit: only for relu and relu6 outputs.
+    second_largest : bool
+        The scale is that of the second largest magnitude (of the largest where all others are 0), and the largest is
+        clamped: the rule of LightNorm (Noh et al., 2022), for baselines only. The group has at least two elements.
     """
 
     group: int
     element_width: int
     exponent_width: int = 8
     signed: bool = True
+    second_largest: bool = False
 
     def __post_init__(self):
         require_int("group", self.group, 1, 32)
@@ -132,6 +136,10 @@ class BlockFormat:
         require_int("exponent_width", self.exponent_width, 4, 8)
         if not isinstance(self.signed, bool):
             raise ValueError(f"signed must be true or false, not {self.signed!r}")
+        if not isinstance(self.second_largest, bool):
+            raise ValueError(f"second_largest must be true or false, not {self.second_largest!r}")
+        if self.second_largest and self.group < 2:
+            raise ValueError(f"group must be at least 2 with second_largest, not {self.group!r}")
 
     @property
     def fraction_width(self):

@@ -1,9 +1,9 @@
 """Named configurations, all for both directions. The text beside each is what ``bnforge list`` prints."""
 
-from .config import Config
+from .config import Algorithm, Config, Extraction
 from .formats import BF16, FP10, BlockFormat
 
-__all__ = ["opn16", "opn4", "opn32_mx", "opn1_tiny", "PRESETS"]
+__all__ = ["opn16", "opn4", "opn32_mx", "opn1_tiny", "PRESETS", "COMPARED", "NAMED"]
 
 opn16 = Config(name="opn16")
 opn4 = Config(name="opn4", lanes=4, x_format=FP10, sample_depth=256, chunk_len=128, storage=FP10)
@@ -16,3 +16,25 @@ PRESETS = {
     "opn32_mx": (opn32_mx, "32 lanes, x bf16, S = 1024, L = 128, y and dx as OCP MXINT8 (groups of 32)"),
     "opn1_tiny": (opn1_tiny, "1 lane, x bf16, S = 16, L = 4, for proofs and quick tests"),
 }
+
+_LIGHTNORM = {"x_format": FP10, "storage": BlockFormat(4, 6, 5)}
+COMPARED = {config.name: (config, text) for config, text in (
+    (opn16.replace(name="opn16_fp10", **_LIGHTNORM),
+     "opn16 with the formats of lightnorm16"),
+    (opn16.replace(name="opn16_shared", extraction=Extraction.SHARED_DIVIDER),
+     "opn16 without constant extraction: lanes subtract, multiply by the shared 1/R, apply gamma and beta"),
+    (opn16.replace(name="opn16_divider", extraction=Extraction.LANE_DIVIDER),
+     "the same with a divider in each lane"),
+    (Config(name="range16", algorithm=Algorithm.RANGE), "range batch norm over the whole channel, formats of opn16"),
+    (Config(name="lightnorm16", algorithm=Algorithm.RANGE, **_LIGHTNORM),
+     "range batch norm, x FP10, y and dx in blocks of 4 x 6 bits"),
+    (Config(name="lightnorm16_second", algorithm=Algorithm.RANGE, x_format=FP10,
+            storage=BlockFormat(4, 6, 5, second_largest=True)), "the same with the second largest exponent of a block"),
+    (Config(name="single16", algorithm=Algorithm.SINGLE_PASS),
+     "batch norm, mean and variance in one sweep, formats of opn16"),
+    (Config(name="two16", algorithm=Algorithm.TWO_PASS),
+     "batch norm, mean and variance in a sweep each, the same formats"),
+    (Config(name="two16_bf16", algorithm=Algorithm.TWO_PASS, storage=BF16), "the same, everything stored as bf16"))}
+"""What opn16 is compared with (docs/baselines.md); 16 lanes."""
+NAMED = PRESETS | COMPARED
+"""All named configurations."""

@@ -5,10 +5,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith import comb
+from ..decoder import StoredDecoder
 from ..streams import FLAGS, whole_bytes
 from .column import Column
 from .control import ResultQueue, RowControl, WeightControl
-from .decoder import OperandDecoder, beat_layout
+from .layouts import beat_layout
 from .transposer import Transposer, row_layout
 
 __all__ = ["SystolicArray", "SystolicArrayTop", "result_layout"]
@@ -116,7 +117,7 @@ class SystolicArray(wiring.Component):
         config = self.config
         beat, decoders = self.i_a.payload, []
         for number in range(config.rows):
-            m.submodules[f"decoder{number}"] = decoder = OperandDecoder(config)
+            m.submodules[f"decoder{number}"] = decoder = StoredDecoder(config.storage, config.operand)
             decoders.append(decoder)
             m.d.comb += decoder.i_element.eq(beat.elements[number])
             if config.is_block:

@@ -5,9 +5,9 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith import comb, decode
+from ..decoder import StoredDecoder
 from ..rounding import round_to
 from ..streams import FLAGS
-from .decoder import OperandDecoder
 from .element import ProcessingElement
 
 __all__ = ["Column", "control_layout", "load_layout", "queue_layout", "queue_depth"]
@@ -84,7 +84,7 @@ class Column(wiring.Component):
                 m.d.sync += register.eq(value)
                 m.d.comb += getattr(sink, name).eq(register)
 
-        m.submodules.decoder = decoder = OperandDecoder(config)
+        m.submodules.decoder = decoder = StoredDecoder(config.storage, config.operand)
         m.d.comb += decoder.i_element.eq(self.i_element)
         if config.is_block:
             m.d.comb += decoder.i_exponent.eq(self.i_exponent)

@@ -73,6 +73,8 @@
 #define BNFORGE_CORE_A_FRACTION_MASK             0x000F0000u
 #define BNFORGE_CORE_B_FRACTION_SHIFT            20
 #define BNFORGE_CORE_B_FRACTION_MASK             0x00F00000u
+#define BNFORGE_CORE_ALGORITHM_SHIFT             24
+#define BNFORGE_CORE_ALGORITHM_MASK              0x03000000u
 #define BNFORGE_SAMPLE_DEPTH_SHIFT               0
 #define BNFORGE_SAMPLE_DEPTH_MASK                0x0000FFFFu
 #define BNFORGE_SAMPLE_CHUNK_LOG2_SHIFT          16
@@ -170,6 +172,7 @@
 #define BNFORGE_CHANNEL_ACTIVATION               6u
 #define BNFORGE_CHANNEL_WEIGHT                   7u
 #define BNFORGE_CHANNEL_PRODUCT                  8u
+#define BNFORGE_CHANNEL_GRADIENT                 9u
 #define BNFORGE_CHANNEL_NONE                     15u
 
 /* 32-bit words in memory. */

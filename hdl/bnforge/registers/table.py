@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 
 from .. import __version__
-from ..config import Multiplier
+from ..config import Algorithm, Multiplier
 from ..engine_config import JOB_WORDS
 
 __all__ = ["Access", "Field", "Register", "ADDRESS_WIDTH", "ID", "WATCHDOG_RESET", "registers"]
@@ -117,15 +117,17 @@ def _build(config):
         "CORE": {"lanes": core.lanes, "forward": int(core.has_forward), "backward": int(core.has_backward),
                  "block": int(core.is_block), "signed": int(not core.is_block or storage.signed),
                  "two_digit": int(core.multiplier is Multiplier.TWO_DIGIT),
-                 "a_fraction": core.a_fraction, "b_fraction": core.b_fraction},
-        "SAMPLE": {"depth": core.sample_depth, "chunk_log2": core.position_width},
+                 "a_fraction": core.a_fraction, "b_fraction": core.b_fraction,
+                 "algorithm": list(Algorithm).index(core.algorithm)},
+        "SAMPLE": {"depth": core.sample_depth, "chunk_log2": core.position_width} if core.is_one_pass else {
+            "depth": 0, "chunk_log2": 0},
         "FORMATS": {"x_exponent": core.x_format.exponent_width, "x_fraction": core.x_format.fraction_width,
                     "exponent": storage.exponent_width, "element": core.element_width,
                     "group": storage.group if core.is_block else 0},
         "BUS": {"bytes_log2": bus.offset_width, "address_width": bus.address_width,
                 "burst_log2": bus.max_burst.bit_length() - 1, "outstanding": bus.outstanding},
         "BEATS": {"operand_bytes": config.operand_bytes(core.lanes), "stored_bytes": config.stored_bytes(core.lanes),
-                  "record_words": core.record_words},
+                  "record_words": core.record_words if core.is_one_pass else 0},
         "ARRAY": {"rows": 0, "depth_log2": 0, "operand_fraction": 0, "accumulate_fraction": 0, "transposes": 0}
         if array is None else {
             "rows": array.rows, "depth_log2": array.depth.bit_length() - 1,
@@ -153,7 +155,8 @@ def _build_registers(config):
                  ("backward", 9, 1, "backward tiles are built"), ("block", 10, 1, "y is stored in blocks"),
                  ("signed", 11, 1, "elements of y have a sign; those of dx always do"),
                  ("two_digit", 12, 1, "a is rounded to two digits"),
-                 ("a_fraction", 16, 4, "fraction bits of a"), ("b_fraction", 20, 4, "fraction bits of b")),
+                 ("a_fraction", 16, 4, "fraction bits of a"), ("b_fraction", 20, 4, "fraction bits of b"),
+                 ("algorithm", 24, 2, "0 one-pass; baselines: 1 range, 2 single-pass, 3 two-pass")),
         register("SAMPLE", 0x00C, "The sample",
                  ("depth", 0, 16, "S, beats of the longest sample"), ("chunk_log2", 16, 4, "log2 of the chunk L")),
         register("FORMATS", 0x010, "Number formats",

@@ -1,0 +1,1 @@
+"""The baselines: cores that sweep a channel tile several times."""
