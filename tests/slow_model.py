@@ -264,9 +264,11 @@ def store_float(fmt, y, activation):
 
 def store_block(fmt, group, activation):
     """Elements, exponent code, values and saturated of one block."""
-    m = max(abs(y) for y in group)
+    *others, m = sorted(abs(y) for y in group)
     if m == 0:
         return [0] * len(group), 0, [Fraction(0)] * len(group), False
+    if fmt.second_largest and others[-1] > 0:
+        m = others[-1]
     code = floor_log2(m) + fmt.bias
     saturated = code > fmt.max_exponent_code
     code = min(max(code, 0), fmt.max_exponent_code)

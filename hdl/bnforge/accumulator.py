@@ -93,7 +93,7 @@ def element_sum(config):
     """The accumulator of input elements: of the sample, or of a block of gradients."""
     fmt = config.x_format
     exact = fmt.exponent_width <= 5
-    log2_n = (max(config.sample_depth, SUM_BLOCK) - 1).bit_length()
+    log2_n = (config.sum_terms - 1).bit_length()
     guard = 0 if exact else max(0, 15 + log2_n - fmt.fraction_width)
     return AccumulatorShape(
         sig_width=fmt.significand_width, exponent_width=fmt.exponent_width,
@@ -114,16 +114,19 @@ def stored_offset(config):
 
 
 def product_sum(config):
-    """The accumulator of gradient times stored element, over a block."""
-    gradient, stored = config.x_format, config.storage
+    """The accumulator of gradient times stored element, over a block; of two input elements in a baseline."""
+    gradient, stored, offset = config.x_format, config.storage, stored_offset(config)
+    if not config.is_one_pass:
+        stored, offset = gradient, gradient_offset(config)
     fraction = gradient.fraction_width + stored.fraction_width
-    e_max = (stored.max_exponent_code - stored.bias + 1) if config.is_block else stored.e_max
-    greatest = gradient.e_max + gradient_offset(config) + e_max + stored_offset(config)
+    is_block = stored is config.storage and config.is_block
+    e_max = (stored.max_exponent_code - stored.bias + 1) if is_block else stored.e_max
+    greatest = gradient.e_max + gradient_offset(config) + e_max + offset
     log2_n = (SUM_BLOCK - 1).bit_length()
     guard = max(0, 15 + log2_n - fraction)
     return AccumulatorShape(
         sig_width=fraction + 2, exponent_width=max(3, greatest.bit_length()), q_log2=3, guard=guard, log2_n=log2_n,
-        unit_exponent=-gradient_offset(config) - stored_offset(config) - fraction - guard)
+        unit_exponent=-gradient_offset(config) - offset - fraction - guard)
 
 
 class AnchoredSum(wiring.Component):
@@ -162,21 +165,22 @@ class AnchoredSum(wiring.Component):
         rise = comb(m, term_anchor - anchor, "rise")
         raises = comb(m, self.i_first | ~rise[-1], "raises")
         distance = Mux(rise[-1], -rise, rise)[:shape.anchor_width]
-        keep, negative, raised, end = (Signal(name=f"s1_{name}") for name in ("keep", "negative", "raised", "end"))
+        keep, negative, end = (Signal(name=f"s1_{name}") for name in ("keep", "negative", "end"))
         term = Signal(shape.sig_width + (1 << shape.q_log2) - 1, reset_less=True)
-        drop = Signal(shape.drop_width, reset_less=True)
+        acc_drop, term_drop = (Signal(shape.drop_width, name=name, reset_less=True)
+                               for name in ("acc_drop", "term_drop"))
+        drop = comb(m, shape.clamped(m, distance), "drop")
         significand = self.i_sig & self.i_valid.replicate(shape.sig_width)
         m.d.sync += [
             term.eq(significand << self.i_exponent[:shape.q_log2]), negative.eq(self.i_negative), end.eq(self.i_end),
-            raised.eq(raises), keep.eq(~(self.i_valid & self.i_first)),
-            drop.eq(Mux(self.i_valid, shape.clamped(m, distance), 0))]
+            keep.eq(~(self.i_valid & self.i_first)),
+            acc_drop.eq(drop & (self.i_valid & raises).replicate(shape.drop_width)),
+            term_drop.eq(drop & (self.i_valid & ~raises).replicate(shape.drop_width))]
         with m.If(self.i_valid & raises):
             m.d.sync += anchor.eq(term_anchor)
 
         # Stage 2: one of sum and term moves down to the common anchor, then they add.
         acc = Signal(signed(shape.width), reset_less=True)
-        acc_drop = Mux(raised, drop, 0)
-        term_drop = Mux(raised, 0, drop)
         aligned = shape.drop(m, Cat(Const(0, shape.guard), term), term_drop, "term")
         held = shape.drop(m, acc, acc_drop, "acc").as_unsigned() & keep.replicate(shape.width)
         inverted = comb(m, Cat(aligned, Const(0, shape.width - len(aligned))) ^ negative.replicate(shape.width),

@@ -10,8 +10,8 @@ from .array_config import ArrayConfig
 from .config import Config, read_toml
 from .engine_config import EngineConfig, configuration
 from .formats import require_int
-from .presets import PRESETS
-from .tools import ToolError
+from .presets import COMPARED, NAMED, PRESETS
+from .tools import MissingTool, ToolError
 
 __all__ = ["main"]
 
@@ -35,6 +35,8 @@ examples:
   bnforge area opn16 --directions forward     gates of a core for inference and forward passes only
   bnforge area opn16 --json new.json --against old.json
                                               gate counts, and what has changed since old.json
+  bnforge compare --quick --only opn16,two16
+                                              small builds of two variants, beside each other
 
 Exit status: 0 success, 1 the simulation found a difference, 2 bad input or a tool that is missing or failed; then
 standard error has one line that says what; 130 interrupted."""
@@ -116,6 +118,22 @@ def _parser():
     registers.add_argument("--format", metavar="LIST", default="rdl,c,md",
                            help="some of rdl,c,md,html,ipxact with commas between (default rdl,c,md)")
 
+    compare = verb("compare", _compare, "compare with the baselines: the one-pass normaliser beside what it replaces, "
+                   "forward and backward: gates, power, clock, FPGA, bytes and cycles in simulation, accuracy; writes "
+                   "compare.json, compare.md and pictures; what is known already is not measured again",
+                   takes_config=False)
+    compare.add_argument("-o", "--output", type=Path, metavar="DIR", default=Path("build/comparison"),
+                         help="made if it does not exist (default build/comparison)")
+    compare.add_argument("--liberty", type=Path, metavar="FILE", help="a cell library for all gates and flows")
+    compare.add_argument("--only", metavar="LIST", type=lambda text: text.split(","),
+                         help="some of the variants, with commas between; docs/compare.md lists them")
+    compare.add_argument("--quick", action="store_true",
+                         help="small builds, small tensors, short training: some minutes")
+    compare.add_argument("--jobs", type=_number("jobs", 1, 64), default=2, metavar="N",
+                         help="processes at a time (default 2)")
+    compare.add_argument("--cache", type=Path, metavar="DIR", default=Path("build/compare"),
+                         help="where results are kept (default build/compare)")
+
     demo = verb("demo", _demo, "all at once for one core: generate, run real activations against the model, count "
                 "gates, print one table (PRESET defaults to opn16)")
     demo.add_argument("-o", "--output", type=Path, metavar="DIR", default=Path("build"), help="default build")
@@ -127,9 +145,9 @@ def _configuration(chosen, default=None):
     if bool(name) == bool(chosen.config):
         raise ValueError("configuration must be either PRESET or --config FILE, not "
                          + ("both" if name else "neither"))
-    if not chosen.config and name not in PRESETS:
-        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, not {name!r}")
-    data = read_toml(chosen.config) if chosen.config else PRESETS[name][0].to_dict()
+    if not chosen.config and name not in NAMED:
+        raise ValueError(f"preset must be one of {', '.join(NAMED)}, not {name!r}")
+    data = read_toml(chosen.config) if chosen.config else NAMED[name][0].to_dict()
     if chosen.directions is not None:
         data["directions"] = chosen.directions
     engine, array, data_width = (getattr(chosen, name, default) for name, default in (
@@ -147,8 +165,11 @@ def _configuration(chosen, default=None):
 
 
 def _list(_chosen):
-    for name, (_config, text) in PRESETS.items():
-        print(f"{name:<12}{text}")
+    for title, configs in (("", PRESETS), ("What opn16 is compared with:", COMPARED)):
+        if title:
+            print(f"\n{title}\n")
+        for name, (_config, text) in configs.items():
+            print(f"{name:<20}{text}")
     return 0
 
 
@@ -178,7 +199,7 @@ def require_simulation():
     """
     for program in ("g++", "make", "perl"):
         if shutil.which(program) is None:
-            raise ToolError(f"simulation needs {program}, which was not found")
+            raise MissingTool(f"simulation needs {program}, which was not found")
 
 
 def _simulate(chosen):
@@ -213,10 +234,18 @@ def _area(chosen):
     return 0
 
 
+def _compare(chosen):
+    from bnforge_sim.comparison.command import compare
+    return compare(chosen.output, liberty=chosen.liberty, only=chosen.only, quick=chosen.quick, jobs=chosen.jobs,
+                   cache=chosen.cache)
+
+
 def _demo(chosen):
     config = _configuration(chosen, default="opn16")
     if not isinstance(config, Config):
         raise ValueError("demo must be of a core, not of an engine or an array (a table 'bus' or 'array')")
+    if not config.is_one_pass:
+        raise ValueError(f"demo must be of a one-pass core, not of algorithm {config.algorithm.value!r}")
     require_simulation()
     from . import demo
     return demo.run(config, chosen.output)

@@ -1,6 +1,6 @@
 """Folded restoring divider: three stages, each doing a third of the quotient bits over three cycles."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Signal, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,6 +11,8 @@ __all__ = ["Divider", "INTERVAL"]
 INTERVAL = 3
 """Cycles between two divisions, and cycles that a division spends in each stage."""
 _N_STAGES = 3
+_PART = 4
+"""Bits of what is left that are looked at before the register; the rest of them behind it."""
 
 
 class Divider(wiring.Component):
@@ -79,18 +81,33 @@ class Divider(wiring.Component):
                     m.d.sync += s_divisor.eq(divisor)
             valid, remainder, digits, divisor, tag = done, next_remainder, next_digits, s_divisor, s_tag
 
-        leftover = remainder.any() | digits[self.n_bits:].any() if self.n_bits < digits_width else remainder.any()
+        leftover = Cat(remainder, digits[self.n_bits:])
+        parts = Signal(-(-len(leftover) // _PART), reset_less=True)
         m.d.sync += self.o_valid.eq(valid)
+        m.d.comb += self.o_inexact.eq(parts.any())
         with m.If(valid):
-            m.d.sync += [self.o_quotient.eq(digits[:self.n_bits]), self.o_inexact.eq(leftover), self.o_tag.eq(tag)]
+            m.d.sync += [self.o_quotient.eq(digits[:self.n_bits]), self.o_tag.eq(tag),
+                         *(part.eq(leftover[i * _PART:(i + 1) * _PART].any()) for i, part in enumerate(parts))]
         return m
 
     def _rows(self, m, remainder, digits, divisor, stage):
-        """The quotient bits of one cycle: subtract where possible, then bring down the next dividend bit."""
+        """The quotient bits of one cycle: subtract where possible, then bring down the next dividend bit.
+
+        A row subtracts from what the row before leaves in either case, so that it need not wait for its sign.
+        """
+        width = self.divisor_width
+        rests = [(Const(1, 1), remainder)]  # what may be left, and when
         for row in range(self.rows):
-            difference = comb(m, remainder - divisor, f"difference{stage}_{row}")
-            fits = comb(m, ~difference[-1], f"fits{stage}_{row}")
-            rest = Mux(fits, difference[:self.divisor_width], remainder[:self.divisor_width])
-            remainder = comb(m, Cat(digits[-1], rest), f"rest{stage}_{row}", unsigned(self.divisor_width + 1))
-            digits = comb(m, Cat(fits, digits[:-1]), f"quotient{stage}_{row}")
-        return remainder, digits
+            following, fits_here = [], Const(0, 1)
+            for case, (condition, rest) in enumerate(rests):
+                difference = comb(m, rest - divisor, f"difference{stage}_{row}_{case}")
+                fits = comb(m, condition & ~difference[-1], f"fits{stage}_{row}_{case}")
+                fits_here = fits_here | fits
+                following += [(condition & difference[-1], rest[:width]), (fits, difference[:width])]
+            rests = [(condition, comb(m, Cat(digits[-1], rest), f"rest{stage}_{row}_{case}", unsigned(width + 1)))
+                     for case, (condition, rest) in enumerate(following)]
+            digits = comb(m, Cat(fits_here, digits[:-1]), f"quotient{stage}_{row}")
+        remainder = 0
+        for condition, rest in rests:
+            remainder |= rest & condition.replicate(width + 1)
+        return comb(m, remainder, f"rest{stage}"), digits

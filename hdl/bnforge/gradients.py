@@ -4,9 +4,10 @@ The arithmetic is that of docs/arithmetic.md, "Backward constants, per channel";
 :class:`~bnforge.schedule.BackwardSchedule`.
 """
 
-from amaranth.hdl import Mux, Signal
+from amaranth.hdl import Cat, Mux, Signal, Value
+from amaranth.lib import data, memory
 
-from .arith import Unpacked, add, comb, decode, multiply
+from .arith import Unpacked, add_ordered, comb, decode, order, registered
 from .formats import FP32, WORKING
 from .ranges import SUM_WIDTH
 from .rounding import round_to
@@ -15,8 +16,10 @@ from .totals import TOTAL_WIDTH
 
 __all__ = ["BackwardSteps"]
 
-_SMALLEST_SCALE = -6
-"""gamma' is at least 2^-6."""
+_SMALLEST_SCALE = WORKING.bias - 6
+"""Exponent of the least gamma', 2^-6."""
+_SCALES = 4
+"""Places for gamma' between floor and division."""
 
 
 class BackwardSteps:
@@ -43,27 +46,32 @@ class BackwardSteps:
     def _enabled(self, lane):
         return self.tile.mask.bit_select(lane, 1)
 
-    def _kept(self, m, value, step, name):
+    def _kept(self, m, value, step, name, bias=WORKING.bias):
         """``value`` in a register that holds it for the three cycles after ``step``."""
-        parts = []
-        for field in ("sign", "exponent", "sig"):
-            part = getattr(value, field)
-            shape = self.operators.exponent if field == "exponent" else part.shape()
-            register = Signal(shape, name=f"{name}_{field}", reset_less=True)
-            with m.If(self.run.in_phase(step)):
-                m.d.sync += register.eq(part - value.bias if field == "exponent" else part)
-            parts.append(register)
-        return Unpacked(*parts)
+        value = value.rebiased(m, bias, name, self.operators.exponent)
+        parts = [Signal.like(Value.cast(getattr(value, field)), name=f"{name}_{field}", reset_less=True, init=0)
+                 for field in ("sign", "exponent", "sig")]
+        with m.If(self.run.in_phase(step)):
+            m.d.sync += [register.eq(getattr(value, field)) for register, field in
+                         zip(parts, ("sign", "exponent", "sig"))]
+        return Unpacked(*parts, value.bias)
 
     def _addresses(self, m):
         """What is read a cycle before it is used; a and b are read by the scalar unit itself."""
         unit, run = self.unit, self.run
         m.d.comb += [
             unit.o_mean_lane.eq(run.lane_at(BackwardSchedule.READ, "mean_read")),
-            unit.o_rinv_lane.eq(run.lane_at(BackwardSchedule.TIMES_RINV - 1, "rinv_read")),
+            unit.o_rinv_lane.eq(run.lane_at(BackwardSchedule.TIMES_RINV - 1, "rinv_read"))]
+        self._total_addresses(m)
+
+    def _total_addresses(self, m):
+        unit, run = self.unit, self.run
+        m.d.comb += [
             unit.o_total_product.eq(run.in_phase(BackwardSchedule.READ_PRODUCT)),
             unit.o_total_lane.eq(Mux(unit.o_total_product, run.lane_at(BackwardSchedule.READ_PRODUCT, "product_read"),
-                                     run.lane_at(BackwardSchedule.READ_G, "g_read")))]
+                                     Mux(run.in_phase(BackwardSchedule.READ_G),
+                                         run.lane_at(BackwardSchedule.READ_G, "g_read"),
+                                         run.lane_at(BackwardSchedule.TIMES_G - 1, "g_again"))))]
 
     def _centre(self, m):
         """beta' = b + mu · a."""
@@ -72,57 +80,60 @@ class BackwardSteps:
                         unit.i_gamma_as_a)
         operators.add(run, BackwardSchedule.CENTRE_SUM, operators.scaled,
                       decode(m, WORKING, unit.i_beta, name="sent_b"))
-        total = operators.total.normalised(m, "centre").truncated(SUM_WIDTH)
-        return self._kept(m, total, BackwardSchedule.CENTRE, "centre")
+        return self._kept(m, operators.normal.truncated(SUM_WIDTH), BackwardSchedule.CENTRE, "centre")
 
     def _scale(self, m, centre):
         """gamma' = a · C · (R + eps), floored; with it whether a is zero."""
         unit, run, operators = self.unit, self.run, self.operators
         operators.add_eps(run, BackwardSchedule.DENOMINATOR, unit.i_range_sent)
-        denominator = operators.denominator.truncated(SUM_WIDTH).registered(m, "spread")
-        c = decode(m, WORKING, self.tile.c, name="sent_c")
-        self._second = {BackwardSchedule.TIMES_C: (denominator, c.extended(SUM_WIDTH).unbiased(m, "sent_c"))}
+        c = decode(m, WORKING, self.tile.c, name="sent_c").extended(SUM_WIDTH)
+        self._second = {BackwardSchedule.TIMES_C: (operators.denominator.truncated(SUM_WIDTH), c)}
         self._product = self._second_product(m, centre)
-        operators.scale(run, BackwardSchedule.SCALE_PRODUCT, self._product.truncated(SUM_WIDTH), unit.i_gamma_as_a)
-        a_is_zero = Signal(reset_less=True)
-        m.d.sync += a_is_zero.eq(~unit.i_gamma_as_a[:-1].any())
+        operators.scale(run, BackwardSchedule.SCALE_PRODUCT,
+                        self._product.truncated(SUM_WIDTH), unit.i_gamma_as_a)
+        is_zero = ~unit.i_gamma_as_a[:-1].any()
+        for cycle in range(BackwardSchedule.SCALE - BackwardSchedule.SCALE_PRODUCT):
+            is_zero = registered(m, is_zero, f"a_is_zero{cycle}")
+        return self._floored(m, operators.scaled.truncated(SUM_WIDTH).registered(m, "raw_scale"), centre, is_zero)
 
-        raw = operators.scaled.truncated(SUM_WIDTH)
+    def _floored(self, m, raw, centre, is_zero):
+        """gamma' from its value in the cycle SCALE, and whether it counts as zero; both are kept."""
+        run = self.run
         lowest = comb(m, centre.exponent - (self.config.storage.fraction_width + 1), "centre_floor")
+        lowest_exponent = comb(m, lowest, "lowest_exponent", self.operators.exponent)
         centre_leads = comb(m, ~centre.is_zero & (lowest >= _SMALLEST_SCALE), "centre_leads")
         below_least = raw.is_zero | (raw.exponent < _SMALLEST_SCALE)
-        below_centre = (raw.exponent < lowest) | ((raw.exponent == lowest) & (raw.sig < centre.sig))
+        below_centre = Cat(raw.sig, raw.exponent).as_signed() < Cat(centre.sig, lowest_exponent).as_signed()
         below = comb(m, below_least | (centre_leads & below_centre), "scale_below")
         floored = Unpacked(
             raw.sign,
             Mux(below, Mux(centre_leads, lowest, _SMALLEST_SCALE), raw.exponent),
-            Mux(below, Mux(centre_leads, centre.sig, 1 << (SUM_WIDTH - 1)), raw.sig))
+            Mux(below, Mux(centre_leads, centre.sig, 1 << (SUM_WIDTH - 1)), raw.sig), raw.bias)
         zero = Signal(name="scale_is_zero", reset_less=True)
         with m.If(run.in_phase(BackwardSchedule.SCALE)):
-            m.d.sync += zero.eq(a_is_zero)
+            m.d.sync += zero.eq(is_zero)
         return self._kept(m, floored, BackwardSchedule.SCALE, "scale_kept"), zero
 
     def _second_product(self, m, centre):
         """The second multiplier: C · (R + eps), and beta' · Sg."""
-        g = self._total().truncated(SUM_WIDTH)
-        self._second[BackwardSchedule.TIMES_CENTRE] = (centre, g)
+        self._second[BackwardSchedule.TIMES_CENTRE] = (centre, self._total().truncated(SUM_WIDTH))
         shape = self.operators.exponent
         factors = [Unpacked(Signal(name=f"second{i}_sign"), Signal(shape, name=f"second{i}_exponent"),
-                            Signal(SUM_WIDTH, name=f"second{i}_sig")) for i in range(2)]
+                            Signal(SUM_WIDTH, name=f"second{i}_sig"), WORKING.bias) for i in range(2)]
         self.unit.sequencer.choose([
             (self.run, step, [assignment for factor, operand in zip(factors, pair) for assignment in (
-                factor.sign.eq(operand.sign), factor.exponent.eq(operand.exponent), factor.sig.eq(operand.sig))])
+                factor.sign.eq(operand.sign), factor.exponent.eq(operand.exponent + (WORKING.bias - operand.bias)),
+                factor.sig.eq(operand.sig))])
             for step, pair in self._second.items()])
-        product = multiply(*factors)
-        exponent = comb(m, product.exponent - product.bias, "second_exponent", shape)
-        return Unpacked(product.sign, exponent, product.sig).registered(m, "second").normalised(m, "second", limit=1)
+        factors = [factor.registered(m, f"second{i}") for i, factor in enumerate(factors)]
+        return self.operators.multiplied(*factors, "second", late=True)
 
     def _total(self):
         total = self.unit.i_total
         return Unpacked(total.sign, total.exponent, total.sig)
 
     def _sum(self, m):
-        """Sg, kept, and dbeta."""
+        """dbeta; returns Sg, in the cycle TIMES_G."""
         unit, run = self.unit, self.run
         g = self._kept(m, self._total().truncated(SUM_WIDTH), BackwardSchedule.TIMES_CENTRE, "g")
         code, over = round_to(m, FP32, g, name="dbeta")
@@ -132,26 +143,45 @@ class BackwardSteps:
         self.saturated.append(at_round & over & self._enabled(lane))
         at_store, lane = run.at(BackwardSchedule.STORE_DBETA, "store_dbeta")
         m.d.comb += [unit.o_dbeta.valid.eq(at_store), unit.o_dbeta.lane.eq(lane), unit.o_dbeta.code.eq(register)]
-        return g
+        return self._total().truncated(SUM_WIDTH)
 
     def _difference(self, m, centre, g):
         """P = Sgy - beta' · Sg."""
-        raw = add(m, self._total(), self._product.truncated(TOTAL_WIDTH).negated(), SUM_WIDTH,
-                  name="difference").registered(m, "difference")
-        value = raw.normalised(m, "difference").truncated(SUM_WIDTH)
+        product = self._kept(m, self._product.truncated(TOTAL_WIDTH), BackwardSchedule.CENTRE_TIMES_G, "centre_times_g",
+                             bias=self._total().bias)
+        operands = order(m, self._total(), product.negated(), SUM_WIDTH, name="difference")
+        operands = operands.registered(m, "difference_operands")
+        raw = add_ordered(m, operands, name="difference", late=True)
+        raw = raw.rebiased(m, WORKING.bias, "difference", self.operators.exponent).registered(m, "difference")
+        value = raw.normalised_late(m, "difference", self.operators.exponent).truncated(SUM_WIDTH)
         return self._kept(m, value, BackwardSchedule.NORMALISE, "difference_kept")
 
     def _dgamma(self, m, difference, scale):
         """P / gamma'."""
         unit, run = self.unit, self.run
-        at_divide, _ = run.at(BackwardSchedule.OVER_SCALE, "over_scale")
-        self.operators.divide(at_divide, difference, *scale)
+        at_divide, _ = run.at(BackwardSchedule.OVER_SCALE - 1, "over_scale")
+        self.operators.divide(at_divide, difference, *self._waiting(m, *scale))
         at_round, lane = run.at(BackwardSchedule.ROUND_DGAMMA, "round_dgamma")
         self.saturated.append(at_round & self.operators.quotient_saturated & ~self.operators.quotient_zero &
                               self._enabled(lane))
         at_store, lane = run.at(BackwardSchedule.STORE_DGAMMA, "store_dgamma")
         m.d.comb += [unit.o_dgamma.valid.eq(at_store), unit.o_dgamma.lane.eq(lane),
                      unit.o_dgamma.code.eq(unit.quotient)]
+
+    def _waiting(self, m, scale, is_zero):
+        """gamma' and whether it counts as zero, in the cycle OVER_SCALE."""
+        run, shape = self.run, self.operators.exponent
+        layout = data.StructLayout({"sign": 1, "exponent": shape, "sig": SUM_WIDTH, "is_zero": 1})
+        m.submodules.scales = mem = memory.Memory(shape=layout, depth=_SCALES, init=[])
+        write, read = mem.write_port(), mem.read_port()
+        places = (_SCALES - 1).bit_length()
+        m.d.comb += [
+            write.en.eq(run.in_phase(BackwardSchedule.SCALE + 1)), write.data.is_zero.eq(is_zero),
+            *(write.data[field].eq(getattr(scale, field)) for field in ("sign", "exponent", "sig")),
+            write.addr.eq(run.lane_at(BackwardSchedule.SCALE + 1, "scale_write")[:places]),
+            read.addr.eq(run.lane_at(BackwardSchedule.OVER_SCALE - 1, "scale_read")[:places])]
+        value = read.data
+        return Unpacked(value.sign, value.exponent, value.sig, scale.bias), value.is_zero
 
     def _range_term(self, m, difference):
         """t = -P · Rinv · invK, in the cycle PLUS."""
@@ -174,7 +204,7 @@ class BackwardSteps:
         kept = self._kept(m, t, BackwardSchedule.PLUS, "range_term")
         operators.add(run, BackwardSchedule.PLUS, mean, t)
         operators.add(run, BackwardSchedule.MINUS, mean, kept.negated())
-        total = operators.total.normalised(m, "correction")
+        total = operators.to_round
         for name, step, store, value, output in (
                 ("plus", BackwardSchedule.ROUND_PLUS, BackwardSchedule.STORE_PLUS, total,
                  (unit.o_plus_shift, unit.o_plus)),
@@ -182,7 +212,7 @@ class BackwardSteps:
                 ("minus", BackwardSchedule.ROUND_MINUS, BackwardSchedule.STORE_MINUS, total,
                  (unit.o_minus_shift, unit.o_minus))):
             operators.round(run, step, value)
-            at_round, lane = run.at(step, f"round_{name}")
+            at_round, lane = run.at(step + 1, f"round_{name}")
             self.saturated.append(at_round & operators.saturated & self._enabled(lane) & ~frozen)
             at_store, lane = run.at(store, f"store_{name}")
             code = comb(m, Mux(self._enabled(lane), operators.rounded, 0), f"{name}_code")

@@ -1,11 +1,12 @@
 """Input stage: takes beats, cleans their elements, and tells the sample's beats apart from the rest."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Array, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .arith import comb, sanitise
 from .config import SUM_BLOCK, Activation
+from .recovery import exponent_limits
 from .streams import FLAGS, job_layout, stored_layout, tile_layout
 
 __all__ = ["InputStage", "beat_layout"]
@@ -31,7 +32,7 @@ class InputStage(wiring.Component):
     i : raw beats
     i_open, i_tiles : the next tile's slot, and the slots
     o_beat : sanitised beats to the sample FIFO
-    o_codes : of the beat, as they came but for the cleaning
+    o_codes : of the beat, sanitised
     o_summing : the beat counts in the sum; with it o_sum_first, o_sum_end: of its sample, or of its block of gradients
     o_tile : number of the tile, modulo 4
     o_job : one transfer per tile, when its statistics are complete (frozen, backward: at its first beat); its receiver
@@ -48,7 +49,9 @@ class InputStage(wiring.Component):
     i_y : stored beats
     i_g : codes of the gradient, after the mask
     i_y_nan, i_y_infinity : per lane, the stored element has no value
-    o_y, o_activation : the stored beat that belongs to ``o_codes``, and the tile's activation
+    o_y, o_activation : the stored beat that belongs to ``o_codes``, and the tile's activation; forward: identity
+    o_y_reserved, o_y_limits, o_y_exponents : for each group of a block format what its exponent makes of the elements
+        (:func:`~bnforge.recovery.exponent_limits`); and its code, one cycle later
     o_gradient : the beat counts in the sum of products
     o_first_block : the block is the first of its tile
     o_pass : strobe, one more beat of the tile is known to lie outside the sample; the next such beat waits for
@@ -75,34 +78,43 @@ class InputStage(wiring.Component):
                 "i_y": In(stream.Signature(stored_layout(config))),
                 "i_g": In(config.x_format.width).array(config.lanes), "i_y_nan": In(config.lanes),
                 "i_y_infinity": In(config.lanes), "o_y": Out(stored_layout(config)), "o_activation": Out(Activation),
+                **self._block_ports(),
                 "o_gradient": Out(1), "o_first_block": Out(1), "o_pass": Out(1), "i_pass_free": In(1),
                 "o_finish": Out(stream.Signature(config.sample_len_width, always_ready=True)), "o_unequal": Out(1)}
         super().__init__(ports)
 
+    def _block_ports(self):
+        fmt, n = self.config.storage, self.config.n_groups
+        return {"o_y_reserved": Out(1).array(n), "o_y_limits": Out(fmt.fraction_width + 2).array(n),
+                "o_y_exponents": Out(fmt.exponent_width).array(n)} if self.config.is_block else {}
+
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        full, beat = self._register(m, self.i, "x")
+        full, beat = self._register(m, self.i, "x", self._sanitised(m))
         is_open, frozen = Signal(), Signal()
         sample_len = Signal(config.sample_len_width)
         mask = Signal(config.lanes)
         count = Signal(config.sample_len_width)  # beats of this sample so far
+        at_end, at_len = Signal(reset_less=True), Signal(reset_less=True)  # it is sample_len - 1, or sample_len
         first, sum_busy = Signal(init=1), Signal()
         backward = Signal() if config.has_forward and config.has_backward else Const(config.has_backward, 1)
 
         here, sum_end, hold = full & is_open, Const(0), Const(0)
         counts = Const(0)
         if config.has_backward:
-            y_full, y = self._register(m, self.i_y, "y")
+            y_full, y = self._register(m, self.i_y, "y", self.i_y.payload)
+            if config.is_block:
+                self._exponents(m, y)
             here = here & (y_full | ~backward)
-            block_end, passes = self._backward(m, beat, y, backward, frozen, count, sample_len, here)
+            block_end, passes = self._backward(m, beat, y, backward, frozen, at_len, here)
             sum_end = sum_end | block_end
             hold = self.o_unequal | (passes & ~self.i_pass_free)
             counts = backward & ~frozen & ~passes
         if config.has_forward:
             sampling = Signal(init=1)
             in_sample = comb(m, sampling & ~frozen & ~backward, "in_sample")
-            sample_end = comb(m, in_sample & (beat.last | (count + 1 == sample_len)), "sample_end")
+            sample_end = comb(m, in_sample & (beat.last | at_end), "sample_end")
             sum_end, counts = sum_end | sample_end, counts | in_sample
         sum_end = comb(m, sum_end, "sum_end")
         hold = comb(m, hold | (sum_end & sum_busy), "hold")
@@ -111,17 +123,23 @@ class InputStage(wiring.Component):
         tile_end = comb(m, take & beat.last, "tile_end")
 
         m.d.comb += [self.i.ready.eq(~full | take), self.i_open.ready.eq(~is_open | tile_end)]
-        with m.If(take & ~self.i.valid):
-            m.d.sync += full.eq(0)
+        # Full after this cycle: a beat comes, or the one that is here stays. That needs no look at ready.
+        m.d.sync += full.eq(self.i.valid | (full & ~take))
         tile = Array(self.i_tiles)[self.i_open.payload]
+        with m.If(take & counts):
+            m.d.sync += [at_end.eq(count + 2 == sample_len), at_len.eq(at_end)]
         with m.If(self.i_open.ready):
             m.d.sync += is_open.eq(self.i_open.valid)
             with m.If(self.i_open.valid):
-                m.d.sync += [frozen.eq(tile.frozen), sample_len.eq(tile.sample_len), mask.eq(tile.mask)]
+                m.d.sync += [frozen.eq(tile.frozen), sample_len.eq(tile.sample_len), mask.eq(tile.mask),
+                             at_end.eq(tile.sample_len == 1), at_len.eq(0)]
                 if isinstance(backward, Signal):
                     m.d.sync += backward.eq(tile.backward)
                 if config.has_backward:
-                    m.d.sync += self.o_activation.eq(tile.activation)
+                    activation = tile.activation
+                    if isinstance(backward, Signal):
+                        activation = Mux(tile.backward, activation, Activation.IDENTITY)
+                    m.d.sync += self.o_activation.eq(activation)
         with m.If(take):
             m.d.sync += [count.eq(count + counts), first.eq(beat.last)]
             with m.If(sum_end):
@@ -149,8 +167,7 @@ class InputStage(wiring.Component):
                 self.o_sampling.eq(take & in_sample), self.o_position.eq(position), self.o_chunk.eq(chunk),
                 self.o_chunk_first.eq(position == 0), self.o_chunk_end.eq(take & chunk_end)]
         if config.has_backward:
-            with m.If(take & backward & ~self.i_y.valid):
-                m.d.sync += y_full.eq(0)
+            m.d.sync += y_full.eq(self.i_y.valid | (y_full & ~(take & backward)))
             m.d.comb += [
                 self.i_y.ready.eq(~y_full | (take & backward)), self.o_gradient.eq(take & backward),
                 self.o_pass.eq(take & passes), self.o_finish.valid.eq(take & backward & beat.last),
@@ -165,19 +182,39 @@ class InputStage(wiring.Component):
         self._clean(m, beat, mask, take, backward)
         return m
 
-    def _register(self, m, port, name):
-        """The register of a stream: whether it holds a beat, and the beat. It is emptied where beats are taken."""
+    def _register(self, m, port, name, payload):
+        """The register of a stream: whether it holds a beat, and ``payload``. It is emptied where beats are taken."""
         full = Signal(name=f"{name}_full")
-        beat = Signal(port.payload.shape(), name=f"{name}_beat", reset_less=True)
-        with m.If(port.valid & port.ready):
-            m.d.sync += [full.eq(1), beat.eq(port.payload)]
+        beat = Signal(payload.shape(), name=f"{name}_beat", reset_less=True)
+        # What is at the port while the register is empty comes in, valid or not: the enable is the ready alone.
+        with m.If(port.ready):
+            m.d.sync += beat.eq(payload)
         return full, beat
 
-    def _backward(self, m, beat, y, backward, frozen, count, sample_len, here):
+    def _sanitised(self, m):
+        """The beat at the port, its codes sanitised; per lane whether it was not a number, or infinite."""
+        config, raw = self.config, self.i.payload
+        beat = Signal(data.StructLayout({"codes": data.ArrayLayout(config.x_format.width, config.lanes), "last": 1,
+                                         "nan": config.lanes, "infinity": config.lanes}), name="x_sanitised")
+        m.d.comb += beat.last.eq(raw.last)
+        for lane in range(config.lanes):
+            clean, is_nan, is_inf = sanitise(m, config.x_format, raw.codes[lane], name=f"x{lane}")
+            m.d.comb += [beat.codes[lane].eq(clean), beat.nan[lane].eq(is_nan), beat.infinity[lane].eq(is_inf)]
+        return beat
+
+    def _exponents(self, m, y):
+        """What the elements need of the exponents of their blocks; registered with them, and one cycle later."""
+        for group in range(self.config.n_groups):
+            reserved, limit = exponent_limits(m, self.config.storage, self.i_y.payload.exponents[group], f"y{group}")
+            with m.If(self.i_y.ready):
+                m.d.sync += [self.o_y_reserved[group].eq(reserved), self.o_y_limits[group].eq(limit)]
+            m.d.sync += self.o_y_exponents[group].eq(y.exponents[group])
+
+    def _backward(self, m, beat, y, backward, frozen, at_len, here):
         """Blocks of gradients, beats outside the sample, and the comparison of the ends."""
         place, first_block = Signal(range(SUM_BLOCK)), Signal(init=1)
         block_end = comb(m, backward & (beat.last | place.all()), "block_end")
-        passes = comb(m, backward & (frozen | (count == sample_len)), "passes")
+        passes = comb(m, backward & (frozen | at_len), "passes")
         with m.If(self.o_gradient):
             m.d.sync += place.eq(Mux(beat.last, 0, place + 1))
             with m.If(block_end):
@@ -191,14 +228,11 @@ class InputStage(wiring.Component):
         return block_end, passes
 
     def _clean(self, m, beat, mask, take, backward):
-        nan, inf = [], []
+        nan, inf = beat.nan, beat.infinity
         for lane in range(self.config.lanes):
-            clean, is_nan, is_inf = sanitise(m, self.config.x_format, beat.codes[lane], name=f"x{lane}")
-            code = Mux(backward, self.i_g[lane], clean) if self.config.has_backward else clean
+            clean = beat.codes[lane]
+            code = self.i_g[lane] if self.config.has_backward else clean
             m.d.comb += [self.o_codes[lane].eq(clean), self.o_beat.payload.codes[lane].eq(code)]
-            nan.append(is_nan)
-            inf.append(is_inf)
-        nan, inf = Cat(nan), Cat(inf)
         if self.config.has_backward:
             y_counts = backward.replicate(self.config.lanes)
             nan, inf = nan | (self.i_y_nan & y_counts), inf | (self.i_y_infinity & y_counts)

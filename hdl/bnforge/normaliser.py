@@ -8,17 +8,20 @@ from .arith import comb
 from .config import Activation
 from .converter import BlockConverter, FloatConverter
 from .input import beat_layout
-from .lane import NormaliserLane
+from .lanes import lane_class
 from .order import GradientOrder
-from .positions import position_pair_layout
 from .streams import stored_layout
 
 __all__ = ["Normaliser", "OutputBuffer", "pipeline_length"]
 
 
+_ENTRY = 1
+"""Cycles from issuing a beat to its arrival at the lanes."""
+
+
 def pipeline_length(config):
     """Cycles from issuing a beat to its arrival at the output buffer."""
-    return NormaliserLane.latency + (BlockConverter if config.is_block else FloatConverter).latency
+    return _ENTRY + lane_class(config).latency + (BlockConverter if config.is_block else FloatConverter).latency
 
 
 class OutputBuffer(wiring.Component):
@@ -74,7 +77,7 @@ class Normaliser(wiring.Component):
     Members
     -------
     i : beats of the sample FIFO
-    i_a_shift, i_a, i_b_shift, i_b : constants, as the scalar unit delivers them
+    i_a_shift, i_a, i_b_shift, i_b ... : the chains of the lanes, constants as the scalar unit delivers them
     i_ready, i_activation, i_backward, i_frozen : strobe, a tile can begin
     o_scale_free, o_shift_free : the next set of a is empty; of b
     o : stored beats
@@ -84,7 +87,6 @@ class Normaliser(wiring.Component):
     -----------------
     i_pass, i_pass_tile, o_pass_free : strobe, one more beat of the tile at the input lies outside its sample; the
         number of that tile modulo 4; it may be strobed
-    i_plus_shift, i_plus, i_minus_shift, i_minus : further constants of the sample; they swap with b
     i_gradient_ready, i_n_chunks : strobe, the constants of a sample are complete
     i_position_shift, i_position, i_position_valid, o_position_swap : positions of the extrema, chunk by chunk
     """
@@ -93,20 +95,18 @@ class Normaliser(wiring.Component):
         self.config = config
         self.fifo_depth = fifo_depth
         self.pipeline = pipeline_length(config)
-        ports = {
-            "i": In(stream.Signature(beat_layout(config))),
-            "i_a_shift": In(1), "i_a": In(config.a_format.width),
-            "i_b_shift": In(1), "i_b": In(config.b_format.width),
+        self.shapes = lane_class(config).shapes(config)
+        ports = {"i": In(stream.Signature(beat_layout(config)))}
+        for name, shape in self.shapes.items():
+            ports |= {f"i_{name}_shift": In(1), f"i_{name}": In(shape)}
+        ports |= {
             "i_ready": In(1), "i_activation": In(Activation), "i_backward": In(1), "i_frozen": In(1),
             "o_scale_free": Out(1), "o_shift_free": Out(1),
             "o": Out(stream.Signature(stored_layout(config))), "o_saturated": Out(1)}
         if config.has_backward:
-            b = config.b_format.width
             ports |= {
                 "i_pass": In(1), "i_pass_tile": In(2), "o_pass_free": Out(1),
-                "i_plus_shift": In(1), "i_plus": In(b), "i_minus_shift": In(1), "i_minus": In(b),
-                "i_gradient_ready": In(1), "i_n_chunks": In(range(config.n_chunks + 1)),
-                "i_position_shift": In(1), "i_position": In(position_pair_layout(config)), "i_position_valid": In(1),
+                "i_gradient_ready": In(1), "i_n_chunks": In(range(config.n_chunks + 1)), "i_position_valid": In(1),
                 "o_position_swap": Out(1)}
         super().__init__(ports)
 
@@ -126,7 +126,7 @@ class Normaliser(wiring.Component):
         issue = comb(m, self.i.valid & ready, "issue")
         tile_end = comb(m, issue & self.i.payload.last, "tile_end")
         swap = comb(m, next_valid & (~active | tile_end), "swap")
-        m.d.comb += [self.i.ready.eq(ready), buffer.i_issue.eq(issue), self.o_scale_free.eq(~next_valid)]
+        m.d.comb += [self.i.ready.eq(ready), buffer.i_issue.eq(issue)]
         with m.If(tile_end):
             m.d.sync += active.eq(0)
         with m.If(swap):
@@ -134,26 +134,27 @@ class Normaliser(wiring.Component):
         with m.If(self.i_ready):
             m.d.sync += [next_valid.eq(1), next_tile.activation.eq(self.i_activation),
                          next_tile.backward.eq(self.i_backward), next_tile.frozen.eq(self.i_frozen)]
-        # b is used one stage later than a.
-        swap_b = Signal()
-        m.d.sync += swap_b.eq(swap & ~next_tile.backward)
         if order:
             self._follow(m, order, active & present.backward, present.frozen, issue)
-            swap_b = swap_b | order.o_swap
+        swaps = self._swaps(m, swap, swap & ~next_tile.backward, order)
+        pending = {kind: Cat(line[:-1]).any() if len(line) > 2 else Const(0) for kind, line in swaps.items()}
+        shift_free = order.o_free if order else ~next_valid
+        m.d.comb += [self.o_scale_free.eq(~next_valid & ~pending["tile"]),
+                     self.o_shift_free.eq(shift_free & ~pending["shift"])]
 
         # A gradient has no activation, and is stored like identity.
         stored_as = Mux(present.backward, Activation.IDENTITY, present.activation)
         valid = _delays(m, issue, self.pipeline, "valid", reset_less=False)
         last = _delays(m, self.i.payload.last, self.pipeline, "last")
-        activation = _delays(m, comb(m, stored_as, "activation", Activation), NormaliserLane.latency, "activation")
-        gradient = _delays(m, present.backward, NormaliserLane.latency, "gradient")
-        lanes = self._lanes(m, swap, swap_b, activation[-1], order, present.backward)
-        over = valid[NormaliserLane.latency] & Cat(lane.o_saturated for lane in lanes).any()
+        at_output = _ENTRY + lane_class(config).latency
+        activation = _delays(m, comb(m, stored_as, "activation", Activation), at_output, "activation")
+        gradient = _delays(m, present.backward, at_output, "gradient")
+        lanes = self._lanes(m, swaps, activation[_ENTRY + lane_class(config).activation_delay], order, present.backward)
+        over = [valid[_ENTRY + cycles] & Cat(lane.o_saturated[bit] for lane in lanes).any()
+                for bit, cycles in enumerate(lane_class(config).flags)]
         stored = buffer.i_data
-        over = over | (valid[-1] & self._convert(m, lanes, activation[-1], gradient[-1], stored).any())
-        m.d.comb += [stored.last.eq(last[-1]), buffer.i_valid.eq(valid[-1]), self.o_saturated.eq(over)]
-        if not order:
-            m.d.comb += self.o_shift_free.eq(~next_valid)
+        over.append(valid[-1] & self._convert(m, lanes, activation[-1], gradient[-1], stored).any())
+        m.d.comb += [stored.last.eq(last[-1]), buffer.i_valid.eq(valid[-1]), self.o_saturated.eq(Cat(over).any())]
         wiring.connect(m, wiring.flipped(self.o), buffer.o)
         return m
 
@@ -163,28 +164,47 @@ class Normaliser(wiring.Component):
             order.i_last.eq(self.i.payload.last), order.i_pass.eq(self.i_pass),
             order.i_pass_tile.eq(self.i_pass_tile), self.o_pass_free.eq(order.o_pass_free),
             order.i_ready.eq(self.i_gradient_ready), order.i_n_chunks.eq(self.i_n_chunks),
-            self.o_shift_free.eq(order.o_free), order.i_position_valid.eq(self.i_position_valid),
+            order.i_position_valid.eq(self.i_position_valid),
             self.o_position_swap.eq(order.o_position_swap)]
 
-    def _lanes(self, m, swap, swap_b, activation, order, backward):
-        lanes = [NormaliserLane(self.config) for _ in range(self.config.lanes)]
-        sources = {"a": (self.i_a_shift, self.i_a), "b": (self.i_b_shift, self.i_b)}
+    def _swaps(self, m, swap, shift_swap, order):
+        """Strobes of each kind of constants, from 0 cycles after their beat is with the lanes on.
+
+        A tile's beats follow its swap; the first one of a backward tile's sample comes with the swap of its shift.
+        """
+        kinds = {"tile": (swap, Const(0)), "shift": (shift_swap, order.o_swap if order else Const(0))}
+        lines = {}
+        for kind, (before, within) in kinds.items():
+            first = Signal(name=f"{kind}_swap_before")
+            m.d.sync += first.eq(before)
+            cycles = max(cycles for other, cycles in lane_class(self.config).swaps.values() if other == kind)
+            lines[kind] = _delays(m, comb(m, first | within, f"{kind}_swap"), cycles, f"{kind}_swap", reset_less=False)
+        return lines
+
+    def _lanes(self, m, swaps, activation, order, backward):
+        lanes = [lane_class(self.config)(self.config) for _ in range(self.config.lanes)]
+        sources = {name: (getattr(self, f"i_{name}_shift"), getattr(self, f"i_{name}")) for name in self.shapes}
+        entering = {"x": self.i.payload.codes}
         if order:
-            adds = comb(m, ~backward | order.o_adds, "adds")
-            matches = comb(m, backward & order.o_matches, "matches")
-            sources |= {"plus": (self.i_plus_shift, self.i_plus), "minus": (self.i_minus_shift, self.i_minus),
-                        "position": (self.i_position_shift, self.i_position)}
+            entering |= {
+                "adds": comb(m, ~backward | order.o_adds, "adds"), "position": order.o_position,
+                "matches": comb(m, backward & order.o_matches, "matches"), "gradient": backward,
+                "position_swap": self.o_position_swap}
+            # The chain of positions moves with their swap.
+            sources["position"] = tuple(_delays(m, source, _ENTRY, f"position_{name}")[-1]
+                                        for source, name in zip(sources["position"], ("shift", "next")))
+        entered = {name: _delays(m, value, _ENTRY, f"lane_{name}", reset_less=name != "position_swap")[-1]
+                   for name, value in entering.items()}
         for i, lane in enumerate(lanes):
             m.submodules[f"lane{i}"] = lane
             for name, (shift, source) in sources.items():
                 chain = getattr(lanes[i + 1], f"o_{name}_chain") if i + 1 < len(lanes) else source
                 m.d.comb += [getattr(lane, f"i_{name}_shift").eq(shift), getattr(lane, f"i_{name}_chain").eq(chain)]
             m.d.comb += [
-                lane.i_a_swap.eq(swap), lane.i_b_swap.eq(swap_b), lane.i_x.eq(self.i.payload.codes[i]),
-                lane.i_activation.eq(activation)]
-            if order:
-                m.d.comb += [lane.i_adds.eq(adds), lane.i_matches.eq(matches), lane.i_position.eq(order.o_position),
-                             lane.i_position_swap.eq(self.o_position_swap)]
+                *(getattr(lane, f"i_{name}_swap").eq(swaps[kind][cycles])
+                  for name, (kind, cycles) in lane_class(self.config).swaps.items()),
+                lane.i_x.eq(entered["x"][i]), lane.i_activation.eq(activation),
+                *(getattr(lane, f"i_{name}").eq(value) for name, value in entered.items() if name in lane.follows)]
         return lanes
 
     def _convert(self, m, lanes, activation, gradient, stored):

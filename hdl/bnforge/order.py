@@ -84,14 +84,16 @@ class GradientOrder(wiring.Component):
 
     def _passes(self, m, tile):
         """The two counts; returns whether the tile at the FIFO's end has a beat that lies outside its sample."""
-        counts = Array(Signal(range(self.fifo_depth + 3), name=f"passes{i}") for i in range(2))
+        counts = [Signal(range(self.fifo_depth + 3), name=f"passes{i}") for i in range(2)]
+        some = Array(Signal(name=f"has_passes{i}") for i in range(2))
         owners = Array(Signal(2, name=f"pass_tile{i}") for i in range(2))
         parity, input_parity = tile[0], self.i_pass_tile[0]
-        m.d.comb += self.o_pass_free.eq((counts[input_parity] == 0) | (owners[input_parity] == self.i_pass_tile))
-        has_pass = comb(m, self.i_active & (counts[parity] != 0) & (owners[parity] == tile), "has_pass")
-        for i in range(2):
+        m.d.comb += self.o_pass_free.eq(~some[input_parity] | (owners[input_parity] == self.i_pass_tile))
+        has_pass = comb(m, self.i_active & some[parity] & (owners[parity] == tile), "has_pass")
+        for i, count in enumerate(counts):
             more = self.i_pass & (input_parity == i)
+            less = comb(m, self.i_issue & has_pass & (parity == i), f"pass_used{i}")
             with m.If(more):
                 m.d.sync += owners[i].eq(self.i_pass_tile)
-            m.d.sync += counts[i].eq(counts[i] + more - (self.i_issue & has_pass & (parity == i)))
+            m.d.sync += [count.eq(count + more - less), some[i].eq(more | count[1:].any() | (count[0] & ~less))]
         return has_pass

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from .arith import Unpacked, add, comb, decode, exponent_range, exponent_shape
+from .arith import Unpacked, add_ordered, comb, decode, exponent_range, exponent_shape, order
 from .extrema import code_of, extrema_layout
 from .streams import lane_width
 
@@ -33,7 +33,7 @@ class RangeUnit(wiring.Component):
 
     After ``i_load`` it takes one lane per cycle from the snapshot chain, so a new chunk may end ``lanes`` cycles later.
 
-    Latency: the sum of lane i can be read from cycle ``i + 6`` after ``i_load`` on.
+    Latency: the sum of lane i can be read from cycle ``latency + i`` after ``i_load`` on.
 
     Members
     -------
@@ -43,6 +43,8 @@ class RangeUnit(wiring.Component):
     i_read_parity, i_read_lane : what to read (tile number modulo 2)
     o_sum : the sum of ranges, one cycle later
     """
+
+    latency = 10
 
     def __init__(self, config):
         self.config = config
@@ -72,29 +74,34 @@ class RangeUnit(wiring.Component):
             position.chunk.eq(chunk), position.argmax.eq(self.i_extrema.argmax),
             position.argmin.eq(self.i_extrema.argmin)]
 
-        # Stage 1: the exact difference.
+        # Stages 1 and 2: the exact difference.
         fmt = config.x_format
         greatest = decode(m, fmt, code_of(self.i_extrema.max), name="max")
         least = decode(m, fmt, code_of(self.i_extrema.min), name="min")
-        difference = add(m, greatest, least.negated(), SUM_WIDTH, name="range").unbiased(m, "range")
         s1 = _Stage(m, 1, leaving, lane, chunk == 0, tile[0])
-        raw = difference.registered(m, "s1")
+        operands = order(m, greatest, least.negated(), SUM_WIDTH, name="range").registered(m, "s1")
+        s2 = s1.following(m)
+        raw = add_ordered(m, operands, name="range").unbiased(m, "range").registered(m, "s2")
 
-        # Stage 2: normalise and truncate; the sum so far is being read.
+        # Stages 3 and 4: normalise and truncate; the sum so far is being read.
         sums = range_sum_layout(config)
-        s2 = _Stage(m, 2, s1.valid, s1.lane, s1.is_first, s1.parity)
-        addend = raw.normalised(m, "range").truncated(SUM_WIDTH).registered(m, "s2")
+        s3 = s2.following(m)
+        s4 = s3.following(m)
+        addend = raw.normalised_late(m, "range").truncated(SUM_WIDTH).registered(m, "s4")
 
-        # Stage 3: add and write back.
+        # Stages 5 to 7: add, normalise and write back.
         m.submodules.sums = mem = memory.Memory(shape=sums, depth=2 << lane_width(config), init=[])
         write, own, other = mem.write_port(), mem.read_port(), mem.read_port()
-        m.d.comb += own.addr.eq(Cat(s1.lane, s1.parity))
-        so_far = Unpacked(Const(0, 1), own.data.exponent, comb(m, own.data.sig & (~s2.is_first).replicate(SUM_WIDTH),
+        m.d.comb += own.addr.eq(Cat(s3.lane, s3.parity))
+        so_far = Unpacked(Const(0, 1), own.data.exponent, comb(m, own.data.sig & (~s4.is_first).replicate(SUM_WIDTH),
                                                                "so_far"))
-        total = add(m, so_far, Unpacked(Const(0, 1), addend.exponent, addend.sig), SUM_WIDTH, name="total")
+        operands = order(m, so_far, Unpacked(Const(0, 1), addend.exponent, addend.sig), SUM_WIDTH, name="total")
+        s5 = s4.following(m)
+        s6 = s5.following(m)
+        total = add_ordered(m, operands.registered(m, "s5"), name="total").registered(m, "s6")
         total = total.normalised(m, "total", limit=1).truncated(SUM_WIDTH).unbiased(m, "total")
         m.d.comb += [
-            write.en.eq(s2.valid), write.addr.eq(Cat(s2.lane, s2.parity)),
+            write.en.eq(s6.valid), write.addr.eq(Cat(s6.lane, s6.parity)),
             write.data.sig.eq(total.sig), write.data.exponent.eq(total.exponent),
             other.addr.eq(Cat(self.i_read_lane, self.i_read_parity)), self.o_sum.eq(other.data)]
         return m
@@ -104,8 +111,13 @@ class _Stage:
     """What accompanies a lane through the pipeline, registered."""
 
     def __init__(self, m, number, valid, lane, is_first, parity):
+        self.number = number
         self.valid = Signal(name=f"s{number}_valid")
         self.lane = Signal(len(lane), name=f"s{number}_lane", reset_less=True)
         self.is_first = Signal(name=f"s{number}_is_first", reset_less=True)
         self.parity = Signal(name=f"s{number}_parity", reset_less=True)
         m.d.sync += [self.valid.eq(valid), self.lane.eq(lane), self.is_first.eq(is_first), self.parity.eq(parity)]
+
+    def following(self, m):
+        """The same one stage later."""
+        return _Stage(m, self.number + 1, self.valid, self.lane, self.is_first, self.parity)

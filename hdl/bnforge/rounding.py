@@ -1,11 +1,11 @@
 """The one place that narrows a number: nearest-even rounding to a float format (docs/arithmetic.md, "The rounder")."""
 
-from amaranth.hdl import Cat, Const, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Const, Mux, Signal, Value, unsigned
 
-from .arith import comb, shift_right_sticky
+from .arith import comb, registered, shift_right_sticky
 from .config import Multiplier
 
-__all__ = ["round_to", "round_a"]
+__all__ = ["round_to", "round_a", "round_code"]
 
 
 def round_to(m, fmt, value, *, name):
@@ -32,7 +32,8 @@ def round_to(m, fmt, value, *, name):
         field = Mux(tiny, 0, field)
     kept, rest = sig[len(sig) - keep:], sig[:len(sig) - keep]
     up = comb(m, rest[-1] & (rest[:-1].any() | kept[0]), f"{name}_up")
-    return _encode(m, fmt, value, field, Cat(kept[:-1], Const(0, 1)) + up, name=name)
+    fields = Cat(kept[:-1], field).as_signed() if Value.cast(field).shape().signed else Cat(kept[:-1], field)
+    return _encode(m, fmt, value, comb(m, fields + up, f"{name}_magnitude"), name=name)
 
 
 def round_a(m, config, value, *, name):
@@ -60,19 +61,56 @@ def round_a(m, config, value, *, name):
         with m.If(passed):
             m.d.comb += fraction.eq(above - one)
     field = comb(m, value.exponent + (fmt.bias - value.bias), f"{name}_field")
-    return _encode(m, fmt, value, field, fraction, name=name)
+    return _encode(m, fmt, value, comb(m, (field << fmt.fraction_width) + fraction, f"{name}_magnitude"), name=name)
 
 
-def _encode(m, fmt, value, field, fraction, *, name):
-    """Code of ``fraction`` (with its carry) in exponent ``field``: flush, saturate, clear the sign of zero."""
-    magnitude = comb(m, (field << fmt.fraction_width) + fraction, f"{name}_magnitude")
+def round_code(m, source, code, formats, *, name):
+    """Narrow a sanitised code to one of several formats, one cycle later, by one adder.
+
+    Parameters
+    ----------
+    source : FloatFormat
+        Without subnormals, as all ``formats``, which have its exponents and fewer fraction bits.
+    formats : list of (FloatFormat, Value)
+        The widest first; the others with the condition under which they are chosen.
+
+    Returns
+    -------
+    (code, saturated) : of the widest format, zeros below the fraction of the chosen one; and a Signal
+    """
+    (widest, _), *others = formats
+    drop = source.fraction_width - widest.fraction_width
+    conditions = [~Cat(condition for _fmt, condition in others).any(), *(condition for _fmt, condition in others)]
+    increment, keeps = Signal(widest.width - 1, name=f"{name}_increment"), Const(0)
+    ups = {}
+    for (fmt, _), condition in zip(formats, conditions):
+        shift = source.fraction_width - fmt.fraction_width
+        up = comb(m, code[shift - 1] & (code[:shift - 1].any() | code[shift]), f"{name}_up{shift}")
+        place = shift - drop
+        ups[place] = ups.get(place, 0) | registered(m, up & condition, f"{name}_up{shift}")  # formats may be the same
+        mask = Const(-1 << place & (1 << widest.width) - 1, widest.width)
+        keeps = keeps | mask & registered(m, condition, f"{name}_is{shift}").replicate(widest.width)
+    sign, kept = (registered(m, part, f"{name}_{what}") for part, what in ((code[-1], "sign"), (code[drop:-1], "kept")))
+    m.d.comb += [increment[place].eq(up) for place, up in ups.items()]
+    total = comb(m, kept + increment, f"{name}_sum")
+    over = comb(m, total[widest.fraction_width:] > widest.max_code >> widest.fraction_width, f"{name}_over")
+    return Cat(Mux(over, widest.max_code, total)[:widest.width - 1], sign) & keeps, over
+
+
+def _encode(m, fmt, value, magnitude, *, name):
+    """Code of ``magnitude``, exponent field and fraction after rounding: flush, saturate, clear the sign of zero."""
     # The limits fall between exponents, so that a few bits decide; only e4m3 has finite values in its last exponent.
-    limit = magnitude if fmt.is_e4m3 else magnitude[fmt.fraction_width:].as_signed()
-    over = comb(m, (limit > (fmt.max_code if fmt.is_e4m3 else fmt.max_code >> fmt.fraction_width)) & ~value.is_zero,
-                f"{name}_saturated")
-    least = magnitude if fmt.has_subnormals else magnitude[fmt.fraction_width:].as_signed()
-    zero = value.is_zero | (least < 1)
+    field = magnitude[fmt.fraction_width:]
+    if fmt.is_e4m3:
+        above = magnitude > fmt.max_code
+    else:
+        field_bits = min(fmt.exponent_width, len(field) - 1)
+        above = ~field[-1] & (field[field_bits:-1].any() | (field[:field_bits].all() if
+                                                            field_bits == fmt.exponent_width else Const(0)))
+    over = comb(m, above & ~value.is_zero, f"{name}_saturated")
+    least = magnitude if fmt.has_subnormals else field
+    zero = value.is_zero | least[-1] | ~least.any()
     body = Mux(over, fmt.max_code, magnitude)
-    code = comb(m, Mux(zero, 0, Cat((body | Const(0, fmt.width - 1))[:fmt.width - 1], value.sign)), f"{name}_code",
-                unsigned(fmt.width))
+    code = comb(m, Cat((body | Const(0, fmt.width - 1))[:fmt.width - 1], value.sign) & (~zero).replicate(fmt.width),
+                f"{name}_code", unsigned(fmt.width))
     return code, over

@@ -11,11 +11,12 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .accumulator import element_sum
-from .arith import Unpacked, comb
+from .arith import Unpacked, comb, registered
 from .config import Activation
 from .constants import ForwardSteps
 from .formats import FP32, WORKING
 from .gradients import BackwardSteps
+from .lanes import lane_class
 from .operators import Operators
 from .ranges import range_sum_layout
 from .schedule import BackwardSchedule, ForwardSchedule, Schedule, Sequencer
@@ -47,7 +48,7 @@ class ScalarUnit(wiring.Component):
     o_slot, o_gamma_lane, o_beta_lane, i_gamma, i_beta : reading gamma and beta, or a and b (memory latency 1)
     i_scale_free : the lanes can take new scales
     i_shift_free : the lanes can take new shifts
-    o_a_shift, o_a, o_b_shift, o_b : constants, lane by lane
+    o_a_shift, o_a, o_b_shift, o_b ... : the chains of the lanes but for positions, constants lane by lane
     o_ready, o_activation, o_backward, o_frozen : strobe, the constants with which the tile can begin are with the lanes
     i_record_free, o_record_slot : a slot for records is free; which one is written
     o_done : strobe, all records of the tile have been written
@@ -66,7 +67,6 @@ class ScalarUnit(wiring.Component):
     o_mean_lane, i_mean, i_range_sent, o_rinv_lane, i_rinv : reading mu, R and Rinv of the records that were sent
     o_total_lane, o_total_product, i_total : reading the totals, of the tile numbered ``o_slot`` modulo 2
     o_gradient_start, o_tile : strobe, the run of a tile with a sample begins; tile number modulo 4
-    o_plus_shift, o_plus, o_minus_shift, o_minus : constants; -c goes to ``o_b``
     o_gradient_ready : strobe, the constants of the sample are with the lanes
     o_dgamma, o_dbeta : for the records
     """
@@ -82,10 +82,12 @@ class ScalarUnit(wiring.Component):
             "o_gamma_lane": Out(width), "o_beta_lane": Out(width),
             "i_gamma": In(WORKING.width), "i_beta": In(WORKING.width),
             "i_scale_free": In(1), "i_shift_free": In(1),
-            "o_a_shift": Out(1), "o_a": Out(a), "o_b_shift": Out(1), "o_b": Out(b),
             "o_ready": Out(1), "o_activation": Out(Activation), "o_backward": Out(1), "o_frozen": Out(1),
             "i_record_free": In(1), "o_record_slot": Out(1), "o_done": Out(1),
             "o_mask": Out(config.lanes), "o_n_chunks": Out(range(config.n_chunks + 1)), "o_saturated": Out(1)}
+        self.chains = {name: shape for name, shape in lane_class(config).shapes(config).items() if name != "position"}
+        for name, shape in self.chains.items():
+            ports |= {f"o_{name}_shift": Out(1), f"o_{name}": Out(shape)}
         if config.has_forward:
             ports |= {
                 "i_sum": In(element_sum(config).layout), "o_sum_shift": Out(1), "o_sum_free": Out(1),
@@ -98,37 +100,42 @@ class ScalarUnit(wiring.Component):
                 "o_mean_lane": Out(width), "i_mean": In(WORKING.width), "i_range_sent": In(WORKING.width),
                 "o_rinv_lane": Out(width), "i_rinv": In(WORKING.width),
                 "o_total_lane": Out(width), "o_total_product": Out(1), "i_total": In(total_layout(config)),
-                "o_plus_shift": Out(1), "o_plus": Out(b), "o_minus_shift": Out(1), "o_minus": Out(b),
                 "o_gradient_start": Out(1), "o_gradient_ready": Out(1), "o_tile": Out(2),
                 "o_dgamma": Out(scalar), "o_dbeta": Out(scalar_write_layout(config, FP32.width))}
         super().__init__(ports)
 
+    @staticmethod
+    def schedules(config):
+        """The schedules of forward and backward runs."""
+        return ForwardSchedule, BackwardSchedule
+
+    @staticmethod
+    def load_cycles(config):
+        """Cycles from the start of a backward tile to the last of its scales."""
+        return config.lanes + 2
+
     @property
     def latency(self):
-        return ForwardSchedule.cycles(self.config.lanes) + 1
+        return self.schedules(self.config)[0].cycles(self.config.lanes) + 1
 
     @property
     def gradient_latency(self):
-        return BackwardSchedule.cycles(self.config.lanes) + 1
+        return self.schedules(self.config)[1].cycles(self.config.lanes) + 1
 
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        # One count of tiles is the slot of header and records, the parity of sums and ranges, the slot of positions.
-        number = Signal(2)
-        slot = number[0]
-        tile = Array(self.i_tiles)[slot]
-        m.d.comb += [self.o_slot.eq(slot), self.o_record_slot.eq(slot), self.o_mask.eq(tile.mask),
-                     self.o_activation.eq(tile.activation), self.o_release.eq(self.o_done)]
-        with m.If(self.o_done):
-            m.d.sync += number.eq(number + 1)
-
+        slot, tile = self._tile(m)
         self.sequencer = sequencer = Sequencer(m, config)
         operators = Operators(m, config, sequencer, tile.eps)
-        forward = sequencer.run(ForwardSchedule, "forward") if config.has_forward else None
-        backward = sequencer.run(BackwardSchedule, "backward") if config.has_backward else None
-        sample_len, loading, load_index = self._control(m, slot, forward, backward)
-        self._reciprocals(m, operators, sample_len)
+        forward, backward = self._runs(sequencer)
+        loading, load_index = Signal(), Signal(range(config.lanes + 2))
+        sample_len, loads = self._control(m, slot, forward, backward, loading, self.i_job.payload.frozen)
+        with m.If(loads):
+            m.d.sync += [loading.eq(1), load_index.eq(0)]
+        with m.Elif(loading):
+            m.d.sync += load_index.eq(load_index + 1)
+        self._reciprocals(m, operators, sample_len, sequencer.runs)
 
         self.i_gamma_as_a = self.i_gamma[WORKING.width - config.a_format.width:]
         loaded, loaded_lane = self._loading(m, loading, load_index)
@@ -140,39 +147,59 @@ class ScalarUnit(wiring.Component):
             stores_a.append((*forward.at(ForwardSchedule.TIMES_A, "store_a"), steps.a))
             stores_b.append((steps.at_b, steps.b_lane, steps.b))
         if config.has_backward:
-            m.d.comb += self.o_tile.eq(number)
             steps = BackwardSteps(m, self, operators, backward, tile, self.o_frozen)
             over += steps.saturated
             stores_b.append((steps.base_valid, Const(0), steps.base))
         self._read_addresses(m, forward, backward, loading, load_index)
         self._outputs(m, tile, loaded, loaded_lane, stores_a, stores_b)
-        self._ends(m, forward, backward, loaded, loaded_lane, loading)
+        last_loaded = comb(m, loaded & (loaded_lane == config.lanes - 1), "last_loaded")
+        with m.If(last_loaded):
+            m.d.sync += loading.eq(0)
+        self._ends(m, forward, backward, last_loaded)
         operators.build()
         sequencer.advance()
-        m.d.comb += self.o_saturated.eq(Cat(over).any())
+        m.d.sync += self.o_saturated.eq(registered(m, Cat(over), "saturations").any())
         return m
 
-    def _control(self, m, slot, forward, backward):
-        """What starts when."""
+    def _tile(self, m):
+        """Slot and header of the tile that is served; one tile after the other."""
+        # One count of tiles is the slot of header and records, the parity of sums and ranges, the slot of positions.
+        number = Signal(2, name="number")
+        slot = number[0]
+        tile = Signal(tile_layout(self.config), name="tile", reset_less=True)
+        m.d.sync += tile.eq(Array(self.i_tiles)[slot])
+        m.d.comb += [self.o_slot.eq(slot), self.o_record_slot.eq(slot), self.o_mask.eq(tile.mask),
+                     self.o_activation.eq(tile.activation), self.o_release.eq(self.o_done)]
+        if self.config.has_backward:
+            m.d.comb += self.o_tile.eq(number)
+        with m.If(self.o_done):
+            m.d.sync += number.eq(number + 1)
+        return slot, tile
+
+    def _runs(self, sequencer):
+        """The runs of each direction that is built, else None."""
+        forward, backward = self.schedules(self.config)
+        return (sequencer.run(forward, "forward") if self.config.has_forward else None,
+                sequencer.run(backward, "backward") if self.config.has_backward else None)
+
+    def _control(self, m, slot, forward, backward, loading, frozen):
+        """What starts when: the length of the sample, and a strobe that starts to load the scales of a backward or a
+        ``frozen`` tile; they are being loaded while ``loading``."""
         config = self.config
         job = self.i_job.payload
-        sample_len = Signal(config.sample_len_width, reset_less=True)
-        loading, index, awaiting = Signal(), Signal(range(config.lanes + 2)), Signal()
+        sample_len = Signal(config.sample_len_width, name="sample_len", reset_less=True)
+        awaiting = Signal(name="awaiting")
         runs = [run.running for run in (forward, backward) if run is not None]
         busy = comb(m, Cat(*runs, loading, awaiting, self.o_ready, self.o_done).any(), "busy")
         backward_job = is_backward(config, job)
         free = self.i_scale_free & (backward_job | (self.i_shift_free & self.i_record_free))
         start = comb(m, self.i_job.valid & self.i_complete.bit_select(slot, 1) & free & ~busy, "start")
-        loads = comb(m, start & (backward_job | job.frozen), "loads")
+        loads = comb(m, start & (backward_job | frozen), "loads")
         m.d.comb += self.i_job.ready.eq(start)
         if forward is not None:
             m.d.comb += forward.starts.eq(start & ~loads)
         with m.If(start):
             m.d.sync += [sample_len.eq(job.sample_len), self.o_frozen.eq(job.frozen), self.o_backward.eq(backward_job)]
-        with m.If(loads):
-            m.d.sync += [loading.eq(1), index.eq(0)]
-        with m.Elif(loading):
-            m.d.sync += index.eq(index + 1)
         if backward is not None:
             finish = comb(m, awaiting & ~loading & self.i_finish.valid & self.i_record_free &
                           (self.o_frozen | self.i_shift_free), "finish")
@@ -182,29 +209,32 @@ class ScalarUnit(wiring.Component):
                 m.d.sync += awaiting.eq(1)
             with m.If(finish):
                 m.d.sync += [awaiting.eq(0), sample_len.eq(self.i_finish.payload)]
-        return sample_len, loading, index
+        return sample_len, loads
 
-    def _reciprocals(self, m, operators, sample_len):
+    def _reciprocals(self, m, operators, sample_len, runs):
         """1/S_eff and 1/K of the tile, in registers; other quotients pass through one of their own."""
         config = self.config
         n_chunks = comb(m, sample_len[config.position_width:], "n_chunks")
         n_chunks = comb(m, Mux(n_chunks == 0, 1, n_chunks), "n_chunks_used")
         m.d.comb += self.o_n_chunks.eq(n_chunks)
-        self.inv_sample, self.inv_chunks, self.quotient = (
-            Signal(WORKING.width, name=name, reset_less=True) for name in ("inv_sample", "inv_chunks", "quotient"))
-
-        def at(step):
-            return Cat(run.at_cycle(step) for run in self.sequencer.runs).any()
-
+        self.quotient = Signal(WORKING.width, reset_less=True)
         with m.If(operators.quotient_valid):
-            m.d.sync += self.quotient.eq(Mux(operators.quotient_zero, 0, operators.quotient))
-        for register, value, enter, leave in (
-                (self.inv_sample, sample_len, Schedule.INV_SAMPLE, Schedule.HAVE_INV_SAMPLE),
-                (self.inv_chunks, n_chunks, Schedule.INV_CHUNKS, Schedule.HAVE_INV_CHUNKS)):
-            number = Unpacked(Const(0, 1), Const(len(value) - 1), value).normalised(m, register.name)
-            operators.divide(at(enter), None, number)
-            with m.If(at(leave)):
-                m.d.sync += register.eq(operators.quotient)
+            m.d.sync += self.quotient.eq(operators.quotient & (~operators.quotient_zero).replicate(WORKING.width))
+        numbers = (Unpacked(Const(0, 1), Const(len(value) - 1), value).normalised(m, name).registered(m, name)
+                   for name, value in (("sample_len", sample_len), ("chunks", n_chunks)))
+        self.inv_sample, self.inv_chunks = (
+            self._reciprocal(m, operators, name, whole, [(run, enter, leave) for run in runs])
+            for name, whole, enter, leave in zip(
+                ("inv_sample", "inv_chunks"), numbers, (Schedule.INV_SAMPLE, Schedule.INV_CHUNKS),
+                (Schedule.HAVE_INV_SAMPLE, Schedule.HAVE_INV_CHUNKS)))
+
+    def _reciprocal(self, m, operators, name, whole, times):
+        """1/whole in a register; ``times`` has the runs that compute it, with the cycles before and after."""
+        register = Signal(WORKING.width, name=name, reset_less=True)
+        operators.divide(Cat(run.at_cycle(enter - 1) for run, enter, _leave in times).any(), None, whole)
+        with m.If(Cat(run.at_cycle(leave) for run, _enter, leave in times).any()):
+            m.d.sync += register.eq(operators.quotient)
+        return register
 
     def _loading(self, m, loading, index):
         loaded, lane = Signal(), Signal(lane_width(self.config))
@@ -228,7 +258,7 @@ class ScalarUnit(wiring.Component):
             m.d.comb += output.eq(Mux(loading, index, lane))
 
     def _outputs(self, m, tile, loaded, loaded_lane, stores_a, stores_b):
-        """Constants to lanes and records: computed, or as loaded."""
+        """Constants to lanes and records, one cycle late: computed, or as loaded."""
         config = self.config
         keep = comb(m, tile.mask.bit_select(loaded_lane, 1), "keep_loaded")
         loads_b = loaded & ~self.o_backward if config.has_forward else Const(0)
@@ -239,12 +269,13 @@ class ScalarUnit(wiring.Component):
             lane, shifts = loaded_lane, loads
             for valid, store_lane, store in stores:
                 code, lane, shifts = Mux(valid, store, code), Mux(valid, store_lane, lane), shifts | valid
-            m.d.comb += [shift.eq(shifts), output.eq(code)]
+            m.d.sync += [shift.eq(shifts), output.eq(code)]
             if config.has_forward:
                 record = getattr(self, f"o_record_{name}")
-                m.d.comb += [record.valid.eq(shift & ~self.o_backward), record.lane.eq(lane), record.code.eq(output)]
+                m.d.sync += record.lane.eq(lane)
+                m.d.comb += [record.valid.eq(shift & ~self.o_backward), record.code.eq(output)]
 
-    def _ends(self, m, forward, backward, loaded, loaded_lane, loading):
+    def _ends(self, m, forward, backward, last_loaded):
         """The last lane of each step ends it."""
         last_lane = self.config.lanes - 1
 
@@ -252,17 +283,17 @@ class ScalarUnit(wiring.Component):
             valid, lane = run.at(step, name)
             return comb(m, valid & (lane == last_lane), f"{name}_last")
 
-        last_loaded = comb(m, loaded & (loaded_lane == last_lane), "last_loaded")
-        with m.If(last_loaded):
-            m.d.sync += loading.eq(0)
         ready, done = last_loaded, last_loaded & ~self.o_backward
         if forward is not None:
-            computed = last(forward, ForwardSchedule.LAST, "forward_end")
+            computed = last(forward, forward.schedule.LAST, "forward_end")
             forward.end(computed)
-            ready, done = ready | computed, done | computed
+            done = done | computed
+            if forward.schedule.LAST_CONSTANT < forward.schedule.LAST:
+                computed = last(forward, forward.schedule.LAST_CONSTANT, "constants_end")
+            ready = ready | computed
         if backward is not None:
-            stored = last(backward, BackwardSchedule.LAST_CONSTANT, "gradient_end")
-            computed = last(backward, BackwardSchedule.LAST, "backward_end")
+            stored = last(backward, backward.schedule.LAST_CONSTANT, "gradient_end")
+            computed = last(backward, backward.schedule.LAST, "backward_end")
             backward.end(computed)
             done = done | computed
             m.d.sync += self.o_gradient_ready.eq(stored & ~self.o_frozen)

@@ -12,13 +12,15 @@ __all__ = ["Schedule", "ForwardSchedule", "BackwardSchedule", "Sequencer", "Run"
 class Schedule:
     """Cycle numbers of one tile's run, counted from its start; ``+ 3`` from lane to lane.
 
-    The reciprocals of S_eff and K enter the divider first; lane 0 enters when both are nearly there.
+    The reciprocals of S_eff and K enter the divider first, once S_eff has been normalised; lane 0 enters when both are
+    nearly there.
     """
 
-    INV_SAMPLE = 0
+    QUOTIENT = Divider.latency + 1            # cycles from divider to rounder
+    INV_SAMPLE = 2
     INV_CHUNKS = INV_SAMPLE + INTERVAL
-    HAVE_INV_SAMPLE = INV_SAMPLE + Divider.latency
-    HAVE_INV_CHUNKS = INV_CHUNKS + Divider.latency
+    HAVE_INV_SAMPLE = INV_SAMPLE + QUOTIENT
+    HAVE_INV_CHUNKS = INV_CHUNKS + QUOTIENT
 
     @classmethod
     def cycles(cls, lanes):
@@ -34,60 +36,61 @@ class Schedule:
 class ForwardSchedule(Schedule):
     """From the statistics of the sample to a and b."""
 
-    MAGNITUDE = Schedule.HAVE_INV_CHUNKS - 2  # of the sum; the sum of ranges is being read
-    NORMALISE = MAGNITUDE + 1
-    TIMES_SUM = MAGNITUDE + 2                 # Σx · invS
-    TIMES_RANGE = TIMES_SUM + 1               # Σd · invK
-    ROUND_MU = TIMES_SUM + 1
-    ROUND_R = TIMES_RANGE + 1
-    DENOMINATOR = ROUND_R + 1                 # R + eps enters the divider
-    ROUND_RINV = DENOMINATOR + Divider.latency
-    TIMES_GAMMA = ROUND_RINV + 1              # gamma · Rinv
-    OVER_C = TIMES_GAMMA + 1                  # enters the short divider
-    ROUND_A = OVER_C + Divider.latency
-    TIMES_A = ROUND_A + 1                     # mu · a
-    SUBTRACT = TIMES_A + 1                    # beta - mu · a
-    ROUND_B = SUBTRACT + 1
-    STORE_B = ROUND_B + 1
+    TIMES_RANGE = Schedule.HAVE_INV_CHUNKS + 1  # Σd · invK
+    TIMES_SUM = TIMES_RANGE - 2                 # Σx · invS
+    MAGNITUDE = TIMES_SUM - 3                   # of the sum
+    ROUND_MU = TIMES_SUM + 3
+    ROUND_R = TIMES_RANGE + 3
+    DENOMINATOR = ROUND_R + 1                   # R + eps
+    DIVIDE = DENOMINATOR + 4                    # it enters the divider
+    ROUND_RINV = DIVIDE + Schedule.QUOTIENT
+    TIMES_GAMMA = ROUND_RINV + 1                # gamma · Rinv
+    OVER_C = TIMES_GAMMA + 2                    # enters the short divider
+    ROUND_A = OVER_C + Schedule.QUOTIENT
+    TIMES_A = ROUND_A + 1                       # mu · a
+    SUBTRACT = TIMES_A + 2                      # beta - mu · a
+    ROUND_B = SUBTRACT + 6
+    STORE_B = ROUND_B + 2
     LAST_CONSTANT = LAST = STORE_B
 
 
 class BackwardSchedule(Schedule):
     """From the sums of the gradient to the addends, dgamma and dbeta."""
 
-    READ = 5                                  # mu and R are being read
+    READ = 3                                  # mu and R are being read
     CENTRE_PRODUCT = READ + 1                 # mu · a
     DENOMINATOR = READ + 1                    # R + eps
-    CENTRE_SUM = READ + 2                     # beta' = b + mu · a
-    TIMES_C = READ + 2                        # C · (R + eps)
-    READ_G = READ + 3                         # Sg is being read
-    SCALE_PRODUCT = READ + 3                  # gamma' = a · C · (R + eps)
-    CENTRE = READ + 3                         # beta' is kept
-    READ_PRODUCT = READ + 4                   # Sgy is being read
-    TIMES_CENTRE = READ + 4                   # beta' · Sg
-    SCALE = READ + 4                          # gamma' is floored and kept
-    DIFFERENCE = READ + 5                     # P = Sgy - beta' · Sg
-    ROUND_DBETA = READ + 5
-    STORE_DBETA = READ + 6
-    NORMALISE = READ + 6                      # P is kept
-    TIMES_G = READ + 7                        # Sg · invS
-    OVER_SCALE = READ + 7                     # P enters the divider
-    TIMES_RINV = READ + 8                     # P · Rinv
-    MEAN_PRODUCT = READ + 8                   # a · (Sg · invS)
-    TIMES_INV_CHUNKS = READ + 9               # t = T · invK
-    MEAN = READ + 9                           # c is kept
-    PLUS = READ + 10                          # -c + t
-    ROUND_PLUS = READ + 11
-    MINUS = READ + 12                         # -c - t
-    STORE_PLUS = READ + 12
-    ROUND_BASE = READ + 12                    # -c
-    STORE_BASE = READ + 13
-    ROUND_MINUS = READ + 13
-    STORE_MINUS = READ + 14
-    ROUND_DGAMMA = OVER_SCALE + Divider.latency
+    CENTRE_SUM = READ + 3                     # beta' = b + mu · a
+    TIMES_C = READ + 5                        # C · (R + eps)
+    SCALE_PRODUCT = READ + 8                  # gamma' = a · C · (R + eps)
+    CENTRE = READ + 8                         # beta' is kept
+    READ_G = READ + 8                         # Sg is being read
+    TIMES_CENTRE = READ + 9                   # beta' · Sg
+    ROUND_DBETA = READ + 10
+    SCALE = READ + 11                         # gamma' is floored and kept
+    STORE_DBETA = READ + 11
+    CENTRE_TIMES_G = READ + 12                # beta' · Sg is kept
+    READ_PRODUCT = READ + 13                  # Sgy is being read
+    DIFFERENCE = READ + 14                    # P = Sgy - beta' · Sg
+    NORMALISE = READ + 18                     # P is kept
+    OVER_SCALE = READ + 19                    # P enters the divider
+    TIMES_G = READ + 19                       # Sg, read again, · invS
+    TIMES_RINV = READ + 21                    # P · Rinv
+    MEAN_PRODUCT = READ + 21                  # a · (Sg · invS)
+    TIMES_INV_CHUNKS = READ + 23              # t = T · invK
+    MEAN = READ + 23                          # c is kept
+    ROUND_BASE = READ + 24                    # -c
+    PLUS = READ + 25                          # -c + t
+    MINUS = READ + 26                         # -c - t
+    STORE_BASE = READ + 26
+    ROUND_PLUS = READ + 31
+    ROUND_MINUS = READ + 32
+    STORE_PLUS = READ + 33
+    STORE_MINUS = READ + 34
+    ROUND_DGAMMA = OVER_SCALE + Schedule.QUOTIENT
     STORE_DGAMMA = ROUND_DGAMMA + 1
     LAST_CONSTANT = STORE_MINUS
-    LAST = STORE_DGAMMA
+    LAST = max(STORE_DGAMMA, LAST_CONSTANT + 1)  # the run ends after its constants are ready
 
 
 # No operator is asked for twice in one cycle; the lists are its uses.
@@ -97,7 +100,8 @@ for _uses in (
         (BackwardSchedule.TIMES_C, BackwardSchedule.TIMES_CENTRE),
         (BackwardSchedule.CENTRE_PRODUCT, BackwardSchedule.SCALE_PRODUCT, BackwardSchedule.MEAN_PRODUCT),
         (BackwardSchedule.CENTRE_SUM, BackwardSchedule.PLUS, BackwardSchedule.MINUS),
-        (BackwardSchedule.ROUND_PLUS, BackwardSchedule.ROUND_BASE, BackwardSchedule.ROUND_MINUS)):
+        (BackwardSchedule.ROUND_PLUS, BackwardSchedule.ROUND_BASE, BackwardSchedule.ROUND_MINUS),
+        (BackwardSchedule.READ_G, BackwardSchedule.READ_PRODUCT, BackwardSchedule.TIMES_G - 1)):
     assert len({step % INTERVAL for step in _uses}) == len(_uses)
 assert BackwardSchedule.TIMES_G > Schedule.HAVE_INV_SAMPLE
 assert BackwardSchedule.TIMES_INV_CHUNKS > Schedule.HAVE_INV_CHUNKS
@@ -136,15 +140,22 @@ class Sequencer:
             m.d.sync += [self.phase.eq(0), self.index.eq(0)]
 
     def choose(self, uses):
-        """Drives signals according to run and phase: ``uses`` has (run, step, assignments), all on different cycles."""
+        """Drives signals according to run and phase: ``uses`` has (run, step, assignments), all on different cycles.
+
+        Which use is next is decided a cycle before, hence no step is 0.
+        """
         m = self._m
         if len(uses) == 1:
             m.d.comb += uses[0][2]
             return
-        kind = [run.running for run in self.runs[1:]]
-        with m.Switch(Cat(self.phase, *kind)):
-            for run, step, assignments in uses:
-                with m.Case(step % INTERVAL | self.runs.index(run) << len(self.phase)):
+        select = Signal(range(len(uses)), name="select", reset_less=True)
+        with m.Switch(Cat(self.phase, *(run.running for run in self.runs[1:]))):
+            for number, (run, step, _assignments) in enumerate(uses):
+                with m.Case((step - 1) % INTERVAL | self.runs.index(run) << len(self.phase)):
+                    m.d.sync += select.eq(number)
+        with m.Switch(select):
+            for number, (_run, _step, assignments) in enumerate(uses):
+                with m.Case(number):
                     m.d.comb += assignments
 
 

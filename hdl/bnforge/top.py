@@ -13,8 +13,9 @@ from .positions import PositionLoader
 from .ranges import RangeUnit
 from .records import RecordUnit
 from .recovery import RecoveryLane
-from .scalar import ScalarUnit
-from .schedule import BackwardSchedule, ForwardSchedule
+from .lanes import drain_cycles
+from .sample_fifo import SampleFIFO
+from .scalars import scalar_class
 from .streams import FLAGS, whole_bytes
 from .totals import TotalsUnit
 
@@ -69,12 +70,14 @@ class Top(wiring.Component):
     @property
     def constants_latency(self):
         """Cycles from taking the last beat of the sample to issuing the first beat of a forward tile."""
-        return ForwardSchedule.cycles(self.config.lanes) + 4
+        forward, _ = scalar_class(self.config).schedules(self.config)
+        return forward.cycles(self.config.lanes) + 4
 
     @property
     def gradient_latency(self):
         """Cycles from taking the last beat of a backward tile to issuing the first beat of its sample."""
-        return BackwardSchedule.cycles(self.config.lanes) + 3
+        _, backward = scalar_class(self.config).schedules(self.config)
+        return backward.cycles(self.config.lanes) + 3
 
     @property
     def output_latency(self):
@@ -88,14 +91,16 @@ class Top(wiring.Component):
         The longest of: the records of a full tile; a header; a run of the scalar unit, which waits for the one before
         to hand its constants over.
         """
-        return max(self.config.lanes * self.config.record_words + 1, self.config.header_words,
-                   self.constants_latency + 3)
+        return max(self.config.lanes * self.config.record_words + 1, self.config.header_words + 1,
+                   self.constants_latency + 3 + drain_cycles(self.config))
 
     @property
     def gradient_interval(self):
         """The same of backward tiles: their records come in; the scalar unit loads the scales before it runs."""
-        lanes = self.config.lanes
-        return max(self.config.backward_header_words(lanes) + 1, BackwardSchedule.run_cycles(lanes) + lanes + 8)
+        lanes, unit = self.config.lanes, scalar_class(self.config)
+        run = unit.schedules(self.config)[1].run_cycles(lanes)
+        return max(self.config.backward_header_words(lanes) + 2,
+                   run + unit.load_cycles(self.config) + 6 + drain_cycles(self.config))
 
     @property
     def block_interval(self):
@@ -119,7 +124,7 @@ class Top(wiring.Component):
 
         m.submodules.header = header = HeaderUnit(config)
         m.submodules.input = entry = InputStage(config)
-        m.submodules.scalar = scalar = ScalarUnit(config)
+        m.submodules.scalar = scalar = scalar_class(config)(config)
         m.submodules.normaliser = normaliser = Normaliser(config, self.fifo_depth)
         m.submodules.records = records = RecordUnit(config)
         self._ports(m, header, entry, normaliser, records)
@@ -127,9 +132,9 @@ class Top(wiring.Component):
         connect(m, header.o_open, entry.i_open)
         self._buffers(m, entry, scalar, normaliser)
         sums = self._chain(m, [ElementSum(config) for _ in range(config.lanes)], "sum")
-        for i, lane in enumerate(sums):
-            m.d.comb += [lane.i_valid.eq(entry.o_summing), lane.i_code.eq(entry.o_beat.payload.codes[i]),
-                         lane.i_first.eq(entry.o_sum_first), lane.i_end.eq(entry.o_sum_end)]
+        summing = self._counted(m, Cat(entry.o_summing, entry.o_sum_first, entry.o_sum_end), "summing")
+        for lane in sums:
+            m.d.comb += Cat(lane.i_valid, lane.i_first, lane.i_end).eq(summing)
         m.d.comb += [
             *(sink.eq(source) for unit in (entry.i_tiles, scalar.i_tiles)
               for sink, source in zip(unit, header.o_tiles)),
@@ -139,8 +144,8 @@ class Top(wiring.Component):
             scalar.i_beta.eq(header.o_beta),
 
             scalar.i_scale_free.eq(normaliser.o_scale_free), scalar.i_shift_free.eq(normaliser.o_shift_free),
-            normaliser.i_a_shift.eq(scalar.o_a_shift), normaliser.i_a.eq(scalar.o_a),
-            normaliser.i_b_shift.eq(scalar.o_b_shift), normaliser.i_b.eq(scalar.o_b),
+            *(getattr(normaliser, f"i_{name}{end}").eq(getattr(scalar, f"o_{name}{end}"))
+              for name in scalar.chains for end in ("", "_shift")),
             normaliser.i_ready.eq(scalar.o_ready), normaliser.i_activation.eq(scalar.o_activation),
             normaliser.i_backward.eq(scalar.o_backward), normaliser.i_frozen.eq(scalar.o_frozen),
 
@@ -190,8 +195,8 @@ class Top(wiring.Component):
 
     def _buffers(self, m, entry, scalar, normaliser):
         """Sample FIFO, and the queues of tiles that wait for the scalar unit."""
-        m.submodules.sample_fifo = sample = fifo.SyncFIFOBuffered(
-            width=len(entry.o_beat.payload.as_value()), depth=self.fifo_depth)
+        m.submodules.sample_fifo = sample = SampleFIFO(
+            entry.o_beat.payload.shape(), depth=self.fifo_depth, late=self.config.has_backward)
         # Each tile in a queue holds one of the two header slots, so that the queue never overflows.
         queues = {"jobs": (entry.o_job, scalar.i_job)}
         if self.config.has_backward:
@@ -203,7 +208,7 @@ class Top(wiring.Component):
         for source, buffer, sink in buffers:
             m.d.comb += [buffer.w_en.eq(source.valid), buffer.w_data.eq(source.payload),
                          sink.valid.eq(buffer.r_rdy), sink.payload.eq(buffer.r_data), buffer.r_en.eq(sink.ready)]
-        m.d.comb += entry.o_beat.ready.eq(sample.w_rdy)
+        m.d.comb += [entry.o_beat.ready.eq(sample.w_rdy)]
 
     def _chain(self, m, lanes, name, snapshot="o_sum"):
         """Submodules of all lanes, their snapshots chained towards lane 0."""
@@ -213,18 +218,31 @@ class Top(wiring.Component):
                 m.d.comb += lane.i_chain.eq(getattr(lanes[i + 1], snapshot))
         return lanes
 
+    def _counted(self, m, control, name):
+        """What accompanies an element to sums and extrema: with a backward pass the recovery lanes deliver the elements
+        of both directions, one cycle after their beat."""
+        if not self.config.has_backward:
+            return control
+        late = Signal(len(control), name=f"{name}_late")
+        m.d.sync += late.eq(control)
+        return late
+
     def _forward(self, m, entry, sums, scalar, records):
         """What only forward tiles need: extrema, ranges, and the records of a channel."""
         config = self.config
         m.submodules.ranges = ranges = RangeUnit(config)
+        sampling = self._counted(m, Cat(entry.o_sampling, entry.o_chunk_first, entry.o_chunk_end, entry.o_position),
+                                 "sampling")
+        chunk = self._counted(m, Cat(entry.o_chunk_end, entry.o_chunk, entry.o_tile), "chunk")
         lanes = self._chain(m, [ExtremaLane(config) for _ in range(config.lanes)], "extrema", "o_extrema")
         for i, lane in enumerate(lanes):
+            if not config.has_backward:
+                m.d.comb += sums[i].i_code.eq(entry.o_codes[i])
             m.d.comb += [
-                lane.i_valid.eq(entry.o_sampling), lane.i_code.eq(entry.o_codes[i]),
-                lane.i_position.eq(entry.o_position), lane.i_chunk_first.eq(entry.o_chunk_first),
-                lane.i_chunk_end.eq(entry.o_chunk_end)]
+                Cat(lane.i_valid, lane.i_chunk_first, lane.i_chunk_end, lane.i_position).eq(sampling),
+                lane.i_code.eq(sums[i].i_code)]
         m.d.comb += [
-            ranges.i_load.eq(entry.o_chunk_end), ranges.i_chunk.eq(entry.o_chunk), ranges.i_tile.eq(entry.o_tile),
+            Cat(ranges.i_load, ranges.i_chunk, ranges.i_tile).eq(chunk),
             ranges.i_extrema.eq(lanes[0].o_extrema),
             ranges.i_read_parity.eq(scalar.o_range_parity), ranges.i_read_lane.eq(scalar.o_range_lane),
             scalar.i_range.eq(ranges.o_sum), scalar.i_sum.eq(sums[0].o_sum),
@@ -244,9 +262,13 @@ class Top(wiring.Component):
                 lane.i_valid.eq(entry.o_gradient), lane.i_dy.eq(entry.o_codes[i]),
                 lane.i_element.eq(entry.o_y.elements[i]), lane.i_activation.eq(entry.o_activation),
                 lane.i_first.eq(entry.o_sum_first), lane.i_end.eq(entry.o_sum_end), lane.i_shift.eq(totals.o_shift),
-                entry.i_g[i].eq(lane.o_g), entry.i_y_nan[i].eq(lane.o_nan), entry.i_y_infinity[i].eq(lane.o_infinity)]
+                sums[i].i_code.eq(lane.o_g_late), m.submodules.sample_fifo.i_codes[i].eq(lane.o_g_late),
+                entry.i_g[i].eq(lane.o_g), entry.i_y_nan[i].eq(lane.o_nan),
+                entry.i_y_infinity[i].eq(lane.o_infinity)]
             if config.is_block:
-                m.d.comb += lane.i_exponent.eq(entry.o_y.exponents[i // config.storage.group])
+                group = i // config.storage.group
+                m.d.comb += [lane.i_reserved.eq(entry.o_y_reserved[group]), lane.i_limit.eq(entry.o_y_limits[group]),
+                             lane.i_exponent.eq(entry.o_y_exponents[group])]
         m.d.comb += [
             totals.i_block_end.eq(entry.o_gradient & entry.o_sum_end), totals.i_first.eq(entry.o_first_block),
             totals.i_parity.eq(entry.o_tile[0]), totals.i_sum.eq(sums[0].o_sum), totals.i_product.eq(lanes[0].o_sum),
@@ -263,9 +285,7 @@ class Top(wiring.Component):
             normaliser.i_position.eq(positions.o_pair), normaliser.i_position_valid.eq(positions.o_valid),
 
             normaliser.i_pass.eq(entry.o_pass), normaliser.i_pass_tile.eq(entry.o_tile),
-            entry.i_pass_free.eq(normaliser.o_pass_free), normaliser.i_plus_shift.eq(scalar.o_plus_shift),
-            normaliser.i_plus.eq(scalar.o_plus), normaliser.i_minus_shift.eq(scalar.o_minus_shift),
-            normaliser.i_minus.eq(scalar.o_minus), normaliser.i_gradient_ready.eq(scalar.o_gradient_ready),
+            entry.i_pass_free.eq(normaliser.o_pass_free), normaliser.i_gradient_ready.eq(scalar.o_gradient_ready),
             normaliser.i_n_chunks.eq(scalar.o_n_chunks),
 
             records.i_dgamma.eq(scalar.o_dgamma), records.i_dbeta.eq(scalar.o_dbeta),

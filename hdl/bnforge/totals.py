@@ -8,7 +8,7 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from .accumulator import element_sum, product_sum
-from .arith import Unpacked, add, comb, exponent_shape, normalise
+from .arith import Unpacked, add_ordered, comb, exponent_shape, order
 from .ranges import SUM_WIDTH
 from .recovery import RecoveryLane
 from .streams import lane_width
@@ -46,7 +46,7 @@ class TotalsUnit(wiring.Component):
     o_total : one cycle later
     """
 
-    latency = RecoveryLane.latency + 5
+    latency = RecoveryLane.latency + 9
 
     @staticmethod
     def busy(config):
@@ -86,7 +86,7 @@ class TotalsUnit(wiring.Component):
 
         where = Cat(is_product, lane, parity)
         valid, addresses, firsts = [reading], [where], [first]
-        for stage in (1, 2, 3):
+        for stage in range(1, 8):
             for line, name in ((valid, "valid"), (addresses, "address"), (firsts, "first")):
                 line.append(Signal(len(line[-1]), name=f"s{stage}_{name}", reset_less=name != "valid"))
                 m.d.sync += line[-1].eq(line[-2])
@@ -103,24 +103,25 @@ class TotalsUnit(wiring.Component):
                 m.d.sync += [sign.eq(total.acc[-1]), magnitude.eq(Cat(Const(0, width - shape.width), size)),
                              top.eq(shape.top_exponent(total.anchor))]
 
-        # Stage 2: normalised and truncated; the total so far is being read.
-        sig, shift = normalise(m, magnitude, name="block")
-        block = Unpacked(sign, comb(m, top - shift, "block_exponent"), sig[len(sig) - SUM_WIDTH:]).registered(m, "s2")
+        # Stages 2 and 3: normalised and truncated; the total so far is being read.
+        value = Unpacked(sign, top, magnitude).normalised_late(m, "block")
+        block = value.truncated(SUM_WIDTH).registered(m, "s3")
 
-        # Stage 3: added, exactly but for a sticky bit.
+        # Stages 4 to 6: added, exactly but for a sticky bit.
         m.submodules.running = mem = memory.Memory(shape=layout, depth=4 << lane_width(config), init=[])
         write, own, other = mem.write_port(), mem.read_port(), mem.read_port()
-        m.d.comb += own.addr.eq(addresses[1])
+        m.d.comb += own.addr.eq(addresses[2])
         # All of it is cleared in a tile's first block: a memory holds anything at first, and simulators ask.
-        cleared = comb(m, own.data.as_value() & (~firsts[2]).replicate(len(own.data.as_value())), "cleared")
+        cleared = comb(m, own.data.as_value() & (~firsts[3]).replicate(len(own.data.as_value())), "cleared")
         so_far = layout(cleared)
         so_far = Unpacked(so_far.sign, so_far.exponent, so_far.sig)
-        total = add(m, so_far, block, TOTAL_WIDTH, name="total").registered(m, "s3")
+        operands = order(m, so_far, block, TOTAL_WIDTH, name="total").registered(m, "s4")
+        total = add_ordered(m, operands, name="total", late=True).registered(m, "s6")
 
-        # Stage 4: normalised, truncated and written back.
-        total = total.normalised(m, "total").truncated(TOTAL_WIDTH).unbiased(m, "total")
+        # Stages 7 and 8: normalised, truncated and written back.
+        total = total.normalised_late(m, "total").truncated(TOTAL_WIDTH).unbiased(m, "total")
         m.d.comb += [
-            write.en.eq(valid[3]), write.addr.eq(addresses[3]), write.data.sig.eq(total.sig),
+            write.en.eq(valid[7]), write.addr.eq(addresses[7]), write.data.sig.eq(total.sig),
             write.data.sign.eq(total.sign), write.data.exponent.eq(total.exponent),
             other.addr.eq(Cat(self.i_read_product, self.i_read_lane, self.i_read_parity)),
             self.o_total.eq(other.data)]

@@ -117,16 +117,28 @@ def _power_of_two(exponent):
 def _group_exponents(fmt, y):
     """floor(log2 max|y|) of each group, -1023 for zeros; ``y`` contiguous, channels a multiple of ``group``.
 
-    The maximum of the exponent fields is that of the magnitudes. It is taken over windows of 2, 4, 8 ... neighbours at
-    every position, which runs at full width, and read where the groups begin.
+    With ``second_largest`` that of the second largest magnitude, unless only the largest is not zero. The maximum of
+    the exponent fields is that of the magnitudes. It is taken over windows of 2, 4, 8 ... neighbours at every position,
+    which runs at full width, and read where the groups begin.
     """
     fields = (y.view(np.int64) >> _FRACTION).astype(np.int16).ravel() & 0x7FF
+    if fmt.second_largest:
+        return _second_largest(fields.reshape(-1, fmt.group)).reshape(len(y), -1) - _BIAS
     window = 1
     while window < fmt.group:
         step = min(window, fmt.group - window)
         fields = np.maximum(fields[:-step], fields[step:])
         window += step
     return fields[::fmt.group].astype(np.int64).reshape(len(y), -1) - _BIAS
+
+
+def _second_largest(fields):
+    """The second largest of each row, or the largest where all others are 0: int64 (rows,)."""
+    first, second = fields[:, 0], np.zeros(len(fields), fields.dtype)
+    for field in fields.T[1:]:
+        second = np.maximum(second, np.minimum(first, field))
+        first = np.maximum(first, field)
+    return np.where(second > 0, second, first).astype(np.int64)
 
 
 def _flush(y):
@@ -137,7 +149,7 @@ def _flush(y):
 def encode_blocks(fmt, y, activation):
     """Blocks of values of the working format; such that it would flush (below 2^-126) count as 0.
 
-    Only a group whose largest value is below 2^-110 needs that done first: in others an element so small is less than
+    Only a group whose scale is below 2^-110 needs that done first: in others an element so small is less than
     1/8, rounds to 0, and is not active.
 
     Parameters
@@ -157,12 +169,12 @@ def encode_blocks(fmt, y, activation):
     """
     shape = y.shape
     identity = activation == Activation.IDENTITY
-    largest = _group_exponents(fmt, y)
-    if ((largest < WORKING.e_min + 16) & (largest > -_BIAS)).any():
+    scale = _group_exponents(fmt, y)
+    if ((scale < WORKING.e_min + 16) & (scale > -_BIAS)).any():
         y = _flush(y)
-        largest = _group_exponents(fmt, y)
-    saturated = largest > fmt.max_exponent_code - fmt.bias
-    exponents = np.clip(largest + fmt.bias, 0, fmt.max_exponent_code)
+        scale = _group_exponents(fmt, y)
+    saturated = scale > fmt.max_exponent_code - fmt.bias
+    exponents = np.clip(scale + fmt.bias, 0, fmt.max_exponent_code)
     shift = (exponents - (fmt.bias + fmt.fraction_width))[..., None]
     y = y.reshape(shape[0], -1, fmt.group)
     scaled = y * _power_of_two(-shift)
@@ -173,7 +185,7 @@ def encode_blocks(fmt, y, activation):
     elements = scaled.astype(element_dtype(fmt))
     if not identity:
         np.maximum(elements, (y >= _TINY).view(np.int8), out=elements)
-    if activation == Activation.RELU6 and (largest == 2).any():
+    if activation == Activation.RELU6 and (scale == 2).any():
         short = (elements >= fmt.six_element) & (exponents == fmt.bias + 2)[..., None] & (y < 6)
         elements[short] = fmt.six_element - 1
     values = elements * _power_of_two(shift)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bnforge.config import Activation, Multiplier
+from bnforge.config import Activation, Extraction, Multiplier
 from bnforge.formats import WORKING, BlockFormat
 from bnforge.presets import PRESETS
 
@@ -60,7 +60,7 @@ def reciprocal_unit(count):
 
 @dataclass(frozen=True, eq=False)
 class ChannelBounds:
-    """Bounds per channel: errors of mu, a and beta, of the rounding of b, of R + eps and of Rinv."""
+    """Bounds per channel: errors of mu, a and beta, of the rounding of b, of R + eps and of Rinv; R may become 0."""
 
     mu: np.ndarray
     a: np.ndarray
@@ -68,6 +68,7 @@ class ChannelBounds:
     b: np.ndarray
     d: np.ndarray
     rinv: np.ndarray
+    flat: np.ndarray
 
 
 def channel_bounds(config, reference):
@@ -104,7 +105,7 @@ def channel_bounds(config, reference):
     e_beta = header_error(ref.beta)
     b = np.abs(ref.beta - ref.mu * ref.a) + e_beta + (mean + e_mu) * e_a + a * e_mu
     e_rinv = np.where(perhaps_flat, np.maximum(e_rinv, 1 / np.where(d > 0, d, 1)), np.where(ref.r == 0, 0.0, e_rinv))
-    return ChannelBounds(e_mu, e_a, e_beta, rounding_error(config.b_format, b), e_d, e_rinv)
+    return ChannelBounds(e_mu, e_a, e_beta, rounding_error(config.b_format, b), e_d, e_rinv, perhaps_flat)
 
 
 def _float_storage(fmt, activation, low, high):
@@ -141,6 +142,29 @@ def storage_error(fmt, activation, low, high):
     return (_block_storage if isinstance(fmt, BlockFormat) else _float_storage)(fmt, activation, low, high)
 
 
+def _definition_error(config, ref, channel):
+    """Error of gamma·v + beta without constant extraction, before its rounding."""
+    d, centred = ref.r + ref.eps, np.abs(ref.x - ref.mu)
+    e_u = channel.mu + rounding_error(WORKING, centred + channel.mu)
+    e_c, least_c = header_error(ref.c), ref.c - header_error(ref.c)
+    with np.errstate(all="ignore"):
+        v = np.where(ref.r == 0, 0.0, centred / (ref.c * d))
+        if config.extraction is Extraction.SHARED_DIVIDER:
+            e_inverse = (1 / least_c - 1 / ref.c) + rounding_error(WORKING, 1 / least_c)
+            error = channel.rinv * (1 / ref.c + e_inverse) + e_inverse / d
+            e_h = error + rounding_error(WORKING, 1 / (ref.c * d) + error)
+            error = e_u * (1 / (ref.c * d) + e_h) + centred * e_h
+        else:
+            error = ref.c * channel.d + e_c * (d + channel.d)
+            error = error + 2.0 ** -(SUM_BITS - 1) * (ref.c * d + error)
+            error = error + rounding_error(WORKING, ref.c * d + error)
+            error = np.where(error < ref.c * d, (e_u + v * error) / (ref.c * d - error), np.inf)
+        error = error + rounding_error(WORKING, v + error)
+    error = np.where(np.isnan(error), np.inf, error)
+    error = np.where(ref.r == 0, 0.0, np.where(channel.flat, np.maximum(error, v), error))
+    return np.abs(ref.gamma) * error + header_error(ref.gamma) * (v + error) + channel.beta
+
+
 def error_bound(config, reference):
     """A bound of |y of the model - y of the reference|, element by element.
 
@@ -157,7 +181,10 @@ def error_bound(config, reference):
     """
     ref = reference
     channel = channel_bounds(config, ref)
-    error = channel.a * np.abs(ref.x - ref.mu) + (np.abs(ref.a) + channel.a) * channel.mu + channel.beta + channel.b
+    if config.extracts:
+        error = channel.a * np.abs(ref.x - ref.mu) + (np.abs(ref.a) + channel.a) * channel.mu + channel.beta + channel.b
+    else:
+        error = _definition_error(config, ref, channel)
     error = error + rounding_error(WORKING, np.abs(ref.z) + error)
     low, high = activate(ref.activation, ref.z - error), activate(ref.activation, ref.z + error)
     moved = np.maximum(ref.y - low, high - ref.y)

@@ -19,7 +19,7 @@ from bnforge.formats import FP32, WORKING
 from .floats import add_odd, add_toward_zero, decode, round_scale, round_to, sanitise, truncate
 from .statistics import SUM_BITS, TOTAL_BITS, chunk_shape
 
-__all__ = ["Header", "Constants", "BackwardHeader", "BackwardConstants", "read_header", "constants",
+__all__ = ["Header", "Constants", "BackwardHeader", "BackwardConstants", "read_header", "moments", "constants",
            "frozen_constants", "read_backward_header", "backward_constants"]
 
 
@@ -138,11 +138,25 @@ def _merged(fields):
     return [field[0] for field in fields], flags
 
 
+def moments(config, header, statistics, sample_len):
+    """mu, R and Rinv of a normal tile, and where one of them saturated; parameters as :func:`constants`.
+
+    R + eps is exact in float64, or else eps is below 2^-36 of R or the reverse, and the sum cuts to the greater at 32
+    bits.
+    """
+    n_chunks, _ = chunk_shape(config, sample_len)
+    mu, mu_saturated = _round_w(statistics.total * _round_w(1 / sample_len)[0])
+    r, r_saturated = _round_w(statistics.range_total * _round_w(1 / n_chunks)[0])
+    flat = r == 0
+    divisor = truncate(r + header.eps, 32)
+    rinv, rinv_saturated = _round_w(np.where(flat, 0.0, 1 / np.where(flat, 1.0, divisor)))
+    return mu, r, rinv, mu_saturated | r_saturated | rinv_saturated
+
+
 def constants(config, header, statistics, sample_len):
     """a, b, Rinv, mu and R of a normal tile.
 
-    Products are exact in float64: 24 x 16 and 16 x 16 bits. So is R + eps, or else eps is below 2^-36 of R or the
-    reverse, and the sum cuts to the greater at 32 bits.
+    Products are exact in float64: 24 x 16 and 16 x 16 bits.
 
     Parameters
     ----------
@@ -152,15 +166,10 @@ def constants(config, header, statistics, sample_len):
     sample_len : int
         S_eff.
     """
-    n_chunks, _ = chunk_shape(config, sample_len)
-    mu, mu_saturated = _round_w(statistics.total * _round_w(1 / sample_len)[0])
-    r, r_saturated = _round_w(statistics.range_total * _round_w(1 / n_chunks)[0])
-    flat = r == 0
-    divisor = truncate(r + header.eps, 32)
-    rinv, rinv_saturated = _round_w(np.where(flat, 0.0, 1 / np.where(flat, 1.0, divisor)))
+    mu, r, rinv, saturated = moments(config, header, statistics, sample_len)
     a, a_saturated = _round_a(config, header.gamma * rinv / header.c)
     b, b_saturated = round_to(config.b_format, add_odd(header.beta, -(mu * a)))
-    return Constants(a, b, rinv, mu, r, mu_saturated | r_saturated | rinv_saturated | a_saturated | b_saturated)
+    return Constants(a, b, rinv, mu, r, saturated | a_saturated | b_saturated)
 
 
 def frozen_constants(header):

@@ -10,6 +10,7 @@ from bnforge.formats import WORKING
 
 from .blocks import Store
 from .constants import constants, fp32_value, frozen_constants, read_header
+from .definition import definition_constants, evaluate
 from .floats import add_odd, round_significand, round_to
 from .inputs import CodeInput, FloatInput
 from .result import Flags, ForwardResult, Records
@@ -155,6 +156,8 @@ def check_header(config, *, activation, sample_len, c, eps, frozen, backward=Fal
         raise ValueError("activation must be RELU or RELU6 with unsigned blocks, not IDENTITY")
     if not isinstance(frozen, (bool, np.bool_)):
         raise ValueError(f"frozen must be true or false, not {frozen!r}")
+    if frozen and not config.extracts:
+        raise ValueError("frozen must be false without constant extraction, not true")
     if frozen and not backward:
         return Activation(activation)
     low, high = (0, 65535) if frozen else (1, config.sample_depth)
@@ -201,9 +204,10 @@ def _forward(config, source, gamma, beta, activation, sample_len, c, eps, frozen
     else:
         sample = source.rows(0, effective)
         statistics = sample_statistics(config, sample)
-        tile = constants(config, header, statistics, effective)
+        tile = (constants if config.extracts else definition_constants)(config, header, statistics, effective)
     a, b, rinv, mu, r = (np.where(mask, value, 0.0) for value in (tile.a, tile.b, tile.rinv, tile.mu, tile.r))
-    store = _normalise(config, source, sample, a, b, activation)
+    rows = (a, b) if config.extracts else (mu, np.where(mask, tile.scale, 0.0), a, b)
+    store = _normalise(config, source, sample, rows, activation)
     saturated = store.saturated | header.saturated | tile.saturated
     flags, tile_flags = merge_flags(config, mask, source.nan | header.nan, source.infinity | header.infinity, saturated)
     positions = [np.pad(np.where(mask[:, None], array, 0), ((0, 0), (0, config.n_chunks - array.shape[1])))
@@ -229,12 +233,13 @@ def row_step(width):
     return max(1, _BLOCK // width)
 
 
-def _normalise(config, source, sample, a, b, activation):
-    """The :class:`.Store` of y."""
+def _normalise(config, source, sample, constants, activation):
+    """The :class:`.Store` of y; ``constants`` are those of the lanes, each (channels,)."""
     n, channels = source.shape
     width = padded_width(config, channels)
-    padded = np.zeros((2, width))
-    padded[:, :channels] = a, b
+    padded = np.zeros((len(constants), width))
+    padded[:, :channels] = constants
+    elements = lanes if config.extracts else evaluate
     store = Store(config.storage, n, channels, width)
     step = row_step(width)
     for first in range(0, n, step):
@@ -245,7 +250,7 @@ def _normalise(config, source, sample, a, b, activation):
             x = source.rows(first, last)
         if width > channels:
             x = np.pad(x, ((0, 0), (0, width - channels)))
-        store.put(first, *lanes(config, x, *padded, activation), activation)
+        store.put(first, *elements(config, x, *padded, activation), activation)
     return store
 
 

@@ -129,6 +129,8 @@ def add_odd(p, q):
     zero.
     """
     total, error = _two_sum(p, q)
+    if not error.any():
+        return total
     bits = total.view(np.int64)
     step = np.where((error > 0) == (total > 0), 1, -1)
     return np.where((error != 0) & (bits & 1 == 0), bits + step, bits).view(np.float64)

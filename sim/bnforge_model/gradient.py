@@ -19,6 +19,7 @@ from .core import (
     padded_width,
     row_step,
 )
+from .definition import definition_gradients, evaluate, scale_of
 from .inputs import BlockInput, CodeInput
 from .result import BackwardResult, Records
 from .statistics import GradientSums, chunk_shape
@@ -83,8 +84,8 @@ def _require_codes(name, values, low, high):
         raise ValueError(f"{name} must be from {low} to {high}, not {values.min()} ... {values.max()}")
 
 
-def _stored_input(config, encoded, shape):
-    """The y port."""
+def stored_input(config, encoded, shape):
+    """The input of what is stored: an :class:`Encoded` of ``shape`` in the storage format."""
     if not isinstance(encoded, Encoded):
         raise ValueError(f"encoded must be an Encoded, not {encoded!r}")
     fmt = config.storage
@@ -139,7 +140,7 @@ def _backward(config, source, encoded, records, gamma, beta, activation, sample_
         if value is not None:
             check_vector(name, value, channels)
     mask = check_mask(config, mask, channels)
-    stored = _stored_input(config, encoded, source.shape)
+    stored = stored_input(config, encoded, source.shape)
     check_records(config, records, channels)
     header = read_backward_header(config, records, c, eps)
     for name in ("rinv", "r"):
@@ -147,11 +148,17 @@ def _backward(config, source, encoded, records, gamma, beta, activation, sample_
         if negative.any():
             raise ValueError(f"records.{name} must not be negative, not {getattr(header, name)[negative][0]}")
     effective = min(n, int(sample_len))
-    tile = _Tile(config, source, stored, np.where(mask, header.a, 0.0), activation, 0 if frozen else effective)
-    constants = backward_constants(config, header, tile.run(effective % n), effective, frozen)
+    scales = (header.a,)
+    if not config.extracts:
+        scales = scale_of(config, header.r, header.rinv, header.c, header.eps)[0], header.a
+    tile = _Tile(config, source, stored, np.where(mask, scales, 0.0), activation, 0 if frozen else effective)
+    sums = tile.run(effective % n)
+    constants = (backward_constants(config, header, sums, effective, frozen) if config.extracts else
+                 definition_gradients(config, header, sums, effective))
     if not frozen:
-        addends = (np.where(mask, value, 0.0) for value in (constants.base, constants.plus, constants.minus))
-        tile.put(0, tile.sample, _sample_addends(config, records, effective, *addends))
+        base, *others = (np.where(mask, value, 0.0) for value in (constants.base, constants.plus, constants.minus))
+        mean, base = (0.0, base) if config.extracts else (base, np.zeros_like(base))
+        tile.put(0, tile.sample, _sample_addends(config, records, effective, base, *others), mean)
     store = tile.store
     flags, tile_flags = merge_flags(config, mask, source.nan | header.nan | stored.nan,
                                     source.infinity | header.infinity | stored.infinity,
@@ -168,7 +175,7 @@ class _Tile:
     ----------
     config : Config
     source, stored : inputs of dy and y
-    a : float64 (channels,)
+    scales : float64 (1, channels), a; or (2, channels), h or d, and gamma
     activation : Activation
     sample_len : int
         Beats with an addend: the first ones of the forward order.
@@ -181,11 +188,11 @@ class _Tile:
         g of the sample.
     """
 
-    def __init__(self, config, source, stored, a, activation, sample_len):
+    def __init__(self, config, source, stored, scales, activation, sample_len):
         self._config, self._source, self._stored, self._activation = config, source, stored, activation
         n, channels = source.shape
         self._width = padded_width(config, channels)
-        self._a = np.pad(a, (0, self._width - channels))
+        self._scales = np.pad(scales, ((0, 0), (0, self._width - channels)))
         self.store = Store(config.gradient_storage, n, channels, self._width)
         self.sample = np.empty((sample_len, channels))
 
@@ -213,15 +220,21 @@ class _Tile:
             self.put(first, g, None)
         return g, y
 
-    def put(self, first, g, addend):
-        """Store dx of the rows from ``first`` on; ``addend`` is (rows, channels), or None for 0."""
+    def put(self, first, g, addend, mean=0.0):
+        """Store dx of the rows from ``first`` on; ``addend`` is (rows, channels), or None for 0; ``mean`` (channels,)
+        is subtracted from g, without constant extraction."""
         step = row_step(self._width)
         spare = ((0, 0), (0, self._width - g.shape[1]))
+        mean = np.pad(np.broadcast_to(mean, g.shape[1]), spare[1])
         for at in range(0, len(g), step):
             part = np.pad(g[at:at + step], spare) if spare[1][1] else g[at:at + step]
             more = None if addend is None else np.pad(addend[at:at + step], spare)
-            self.store.put(first + at, *lanes(self._config, part, self._a, more, Activation.IDENTITY),
-                           Activation.IDENTITY)
+            self.store.put(first + at, *self._elements(part, mean, more), Activation.IDENTITY)
+
+    def _elements(self, g, mean, addend):
+        if self._config.extracts:
+            return lanes(self._config, g, *self._scales, addend, Activation.IDENTITY)
+        return evaluate(self._config, g, mean, *self._scales, 0.0 if addend is None else addend, Activation.IDENTITY)
 
 
 def _sample_addends(config, records, sample_len, base, plus, minus):

@@ -14,7 +14,7 @@ from .floats import (
     sanitise,
 )
 
-__all__ = ["FloatInput", "CodeInput", "BlockInput"]
+__all__ = ["FloatInput", "CodeInput", "BlockInput", "RoundedInput"]
 
 
 class _Input:
@@ -98,3 +98,30 @@ class BlockInput(_Input):
         if reserved.any():
             self.nan |= np.repeat(reserved.any(axis=0), self.fmt.group)[:len(self.nan)]
         return values
+
+
+class RoundedInput:
+    """Another input, rounded to a float format by Q_f.
+
+    Attributes
+    ----------
+    shape, nan, infinity : of the other input
+    saturated : bool (channels,)
+        Channels in which that saturated so far.
+    """
+
+    def __init__(self, fmt, source):
+        self.fmt, self._source = fmt, source
+        self.shape, self.nan, self.infinity = source.shape, source.nan, source.infinity
+        self.saturated = np.zeros(source.shape[1], bool)
+
+    def rows(self, first, last):
+        """Rows ``first ... last - 1``: float64 (rows, channels), values of the format."""
+        fmt, x = self.fmt, self._source.rows(first, last)
+        if self._source.fmt.fraction_width <= fmt.fraction_width:
+            size = np.abs(x)
+            if size.max() <= max_value(fmt) and size.min(where=size > 0, initial=np.inf) >= 2.0 ** fmt.e_min:
+                return x
+        x, saturated = round_to(fmt, x)
+        self.saturated |= saturated.any(axis=0)
+        return x

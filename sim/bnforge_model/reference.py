@@ -8,6 +8,7 @@ from bnforge.config import Activation
 
 from .blocks import is_active
 from .core import default_c, default_eps
+from .sweep_header import channel_c, chunks_of
 from .inputs import FloatInput
 from .statistics import chunk_shape
 
@@ -70,8 +71,13 @@ def batch_norm(x, gamma, beta, *, eps=1e-5, activation=Activation.RELU):
     return activate(activation, (x - x.mean(axis=0)) * scale + beta)
 
 
-def batch_norm_backward(x, dy, gamma, beta, *, eps=1e-5, activation=Activation.RELU):
+def batch_norm_backward(x, dy, gamma, beta, *, eps=1e-5, activation=Activation.RELU, mask=None):
     """The gradients of :func:`batch_norm`, from x: Ioffe and Szegedy 2015, section 3.
+
+    Parameters
+    ----------
+    mask : array of bool, (n, channels)
+        Where the activation passes the gradient: that of a stored y, say. Default: that of the float64 forward pass.
 
     Returns
     -------
@@ -81,7 +87,7 @@ def batch_norm_backward(x, dy, gamma, beta, *, eps=1e-5, activation=Activation.R
     x = np.asarray(x, np.float64)
     deviation = np.sqrt(x.var(axis=0) + eps)
     normal = (x - x.mean(axis=0)) / deviation
-    g = np.where(is_active(activation, normal * gamma + beta), dy, 0.0)
+    g = np.where(is_active(activation, normal * gamma + beta) if mask is None else mask, dy, 0.0)
     dgamma, dbeta = (g * normal).sum(axis=0), g.sum(axis=0)
     return gamma / deviation * (g - (dbeta + normal * dgamma) / len(x)), dgamma, dbeta
 
@@ -92,11 +98,18 @@ def quantised(config, x):
     return FloatInput(config.x_format, x).rows(0, len(x))
 
 
+def _chunks(config, sample_len):
+    """The chunks of a sample, or of a whole channel, as slices."""
+    n_chunks, length = chunk_shape(config, sample_len) if config.is_one_pass else chunks_of(sample_len)
+    return [slice(first, min(first + length, sample_len)) for first in range(0, n_chunks * length, length)]
+
+
 def range_norm(config, x, gamma, beta, *, activation=Activation.RELU, sample_len=None, c=None, eps=None):
     """The forward formulas of the design contract in float64, with the core's sample and chunks.
 
     Only ``sample_depth`` and ``chunk_len`` of the configuration count: no number is rounded to any format. Parameters
-    and defaults as :func:`bnforge_model.forward`; x is finite (:func:`quantised`).
+    and defaults as :func:`bnforge_model.forward`; x is finite (:func:`quantised`). With the algorithm ``range`` the
+    sample is all of x, in 8 chunks.
 
     Returns
     -------
@@ -104,13 +117,12 @@ def range_norm(config, x, gamma, beta, *, activation=Activation.RELU, sample_len
     """
     x = np.asarray(x, np.float64)
     gamma, beta = np.asarray(gamma, np.float64), np.asarray(beta, np.float64)
-    c = default_c(config, len(x), sample_len) if c is None else c
+    if c is None:
+        c = default_c(config, len(x), sample_len) if config.is_one_pass else channel_c(len(x))
     eps = default_eps(c) if eps is None else eps
-    sample = x[:min(len(x), sample_len or config.sample_depth, config.sample_depth)]
-    n_chunks, length = chunk_shape(config, len(sample))
-    chunks = sample[:n_chunks * length].reshape(n_chunks, length, -1)
+    sample = x[:min(sample_len or config.sample_depth, config.sample_depth)] if config.is_one_pass else x
     mu = sample.mean(axis=0)
-    r = (chunks.max(axis=1) - chunks.min(axis=1)).mean(axis=0)
+    r = np.mean([np.ptp(sample[chunk], axis=0) for chunk in _chunks(config, len(sample))], axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         a = np.where(r == 0, 0.0, gamma / (c * (r + eps)))
     z = a * (x - mu) + beta
@@ -150,13 +162,13 @@ def range_norm_backward(config, reference, dy, *, mask=None):
     moment = (g * (ref.x - ref.mu)).sum(axis=0)
     dbeta = g.sum(axis=0)
     dgamma = np.where(flat, 0.0, moment / (ref.c * spread))
-    n_chunks, length = chunk_shape(config, ref.sample_len)
     dx = ref.a * g
     dx[:ref.sample_len] -= ref.a * dbeta / ref.sample_len
-    chunks = ref.x[:n_chunks * length].reshape(n_chunks, length, -1)
-    step = np.where(flat, 0.0, ref.a / spread * moment / n_chunks)
-    parts = dx[:n_chunks * length].reshape(chunks.shape)
-    for positions, sign in ((chunks.argmax(axis=1), -1), (chunks.argmin(axis=1), 1)):
-        at = positions[:, None]
-        np.put_along_axis(parts, at, np.take_along_axis(parts, at, 1) + sign * step, 1)
+    chunks = _chunks(config, ref.sample_len)
+    step = np.where(flat, 0.0, ref.a / spread * moment / len(chunks))
+    channels = np.arange(len(ref.a))
+    for chunk in chunks:
+        x, part = ref.x[chunk], dx[chunk]
+        part[x.argmax(axis=0), channels] -= step
+        part[x.argmin(axis=0), channels] += step
     return dx, dgamma, dbeta

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnforge.config import SUM_BLOCK
+from bnforge.formats import BlockFormat
 
 from .floats import add_toward_zero, truncate
 
-__all__ = ["SampleStatistics", "guard_bits", "chunk_shape", "anchored_sum", "sample_statistics", "GradientSums"]
+__all__ = ["SampleStatistics", "guard_bits", "chunk_shape", "anchored_sum", "sample_statistics", "channel_ranges",
+           "GradientSums"]
 
 SUM_BITS = 24
 """Significant bits that Σx, d, Σd and the sums of a block keep."""
@@ -50,8 +52,7 @@ def guard_bits(config):
     """G: bits that the anchored accumulator keeps below the last place of a term."""
     if config.x_format.exponent_width <= 5:
         return 0
-    depth = max(config.sample_depth, SUM_BLOCK)
-    return max(0, 15 + (depth - 1).bit_length() - config.x_format.fraction_width)
+    return max(0, 15 + (config.sum_terms - 1).bit_length() - config.x_format.fraction_width)
 
 
 def chunk_shape(config, sample_len):
@@ -149,20 +150,49 @@ def anchored_sum(config, x):
 
 
 def _chunked_range(chunks):
-    """Σd and positions from (channels, K, length).
-
-    Two positive numbers of 24 bits: their float64 sum is exact unless one is below 2^-29 of the other, and then cuts to
-    the same 24 bits as the exact one.
-    """
+    """Σd and positions from (channels, K, length)."""
     argmax = chunks.argmax(axis=2)
     argmin = chunks.argmin(axis=2)
     high = np.take_along_axis(chunks, argmax[..., None], 2)[..., 0]
     low = np.take_along_axis(chunks, argmin[..., None], 2)[..., 0]
+    return _range_total(high, low), argmax, argmin
+
+
+def _range_total(high, low):
+    """Σd of chunks with these extrema, each (channels, K).
+
+    Two positive numbers of 24 bits: their float64 sum is exact unless one is below 2^-29 of the other, and then cuts to
+    the same 24 bits as the exact one.
+    """
     distance = truncate(add_toward_zero(high, -low), SUM_BITS)
-    total = np.zeros(chunks.shape[0])
-    for j in range(chunks.shape[1]):
+    total = np.zeros(len(high))
+    for j in range(high.shape[1]):
         total = truncate(total + distance[:, j], SUM_BITS)
-    return total, argmax, argmin
+    return total
+
+
+def channel_ranges(x, length):
+    """Σd and positions of whole channels, in chunks of ``length`` elements of which the last may be short.
+
+    Parameters
+    ----------
+    x : array of float64, (n, channels)
+        Values of the input format, in stream order.
+    length : int
+        L.
+
+    Returns
+    -------
+    range_total : float64 (channels,)
+        Truncated to 24 bits.
+    argmax, argmin : int64 (channels, K)
+        Chunk-relative positions; the first wins a tie.
+    """
+    chunks = [x[first:first + length] for first in range(0, len(x), length)]
+    positions = [np.stack([getattr(chunk, name)(axis=0) for chunk in chunks], axis=1) for name in ("argmax", "argmin")]
+    high, low = (np.stack([np.take_along_axis(chunk, at[None, :, j], 0)[0] for j, chunk in enumerate(chunks)], axis=1)
+                 for at in positions)
+    return _range_total(high, low), *positions
 
 
 def sample_statistics(config, sample):
@@ -200,6 +230,8 @@ def _powers(values):
 class GradientSums:
     """Σg and Σg·y of a tile: blocks of 128 beats, truncated, and their running totals.
 
+    The baselines also take sums of other products of two numbers so.
+
     Where every term of a block is a multiple of the accumulator's last unit nothing is ever cut, and the plain sum is
     that of the anchored accumulator. Other blocks wait until there are enough of them to be worth a call.
 
@@ -208,12 +240,14 @@ class GradientSums:
     config : Config
     n, channels : int
         Shape of the tile.
+    y_format : FloatFormat or BlockFormat, optional
+        Of the second factors; default: the storage.
     """
 
-    def __init__(self, config, n, channels):
-        x, y = config.x_format, config.storage
-        offset = x.bias + (x.fraction_width if x.has_subnormals else 0)
-        offset += y.bias + (y.fraction_width if config.is_block or y.has_subnormals else 0)
+    def __init__(self, config, n, channels, y_format=None):
+        x, y = config.x_format, config.storage if y_format is None else y_format
+        offset = sum(fmt.bias + (fmt.fraction_width if isinstance(fmt, BlockFormat) or fmt.has_subnormals else 0)
+                     for fmt in (x, y))
         unit = offset + max(x.fraction_width + y.fraction_width, PRODUCT_BITS)
         # Exponents that all count as 1 make Σg exact: anchor 0.
         self._offsets = x.bias if x.exponent_width > 5 else -4096, offset

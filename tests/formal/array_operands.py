@@ -4,8 +4,8 @@ from fractions import Fraction
 
 from amaranth.asserts import AnyConst, AnySeq
 from amaranth.hdl import Array, Cat, Const, Mux, Signal, signed
-from bnforge.array.decoder import OperandDecoder
 from bnforge.array.transposer import Transposer
+from bnforge.decoder import StoredDecoder
 
 from .arithmetic import value
 from .runner import assume, check
@@ -78,7 +78,7 @@ class OperandTable(Specification):
 
     def __init__(self, config):
         self.config = config
-        super().__init__(OperandDecoder(config))
+        super().__init__(StoredDecoder(config.storage, config.operand))
 
     def specify(self, m):
         config, unit = self.config, self.unit

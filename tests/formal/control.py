@@ -10,7 +10,7 @@ from operator import add, or_
 
 from amaranth.hdl import Array, Cat, Const, Mux, Signal, Value
 from amaranth.lib import data
-from bnforge.config import TILES_IN_FLIGHT
+from bnforge.config import TILES_IN_FLIGHT, Activation
 from bnforge.divider import INTERVAL
 from bnforge.schedule import BackwardSchedule, ForwardSchedule, Schedule
 from bnforge.streams import is_backward, job_layout
@@ -49,8 +49,38 @@ class JobQueue(Core):
         self._queues(m)
         self._slots(m)
         self._in_step(m)
+        self._ahead(m)
         self.witness = [self.parts.jobs.level == self.parts.jobs.depth,
                         *([self.parts.finishes.level != 0] if self.config.has_backward else [])]
+
+    def _ahead(self, m):
+        """Registers that say what others will say in the next cycle."""
+        parts, entry = self.parts, self.entry
+        fifo = opened(parts.sample_fifo)
+        check(m, fifo["last"] == (fifo["waiting"] & (fifo["head"] == fifo["read"])),
+              fifo["following"] == (fifo["read"] + 1)[:len(fifo["read"])],
+              fifo["full"] == (fifo["level"] == parts.sample_fifo.depth), fifo["level"] <= parts.sample_fifo.depth)
+        codes, ends = (getattr(fifo.submodules, name) for name in ("codes", "ends"))
+        in_memory, bits = codes.level - codes.r_rdy, len(fifo["read"])
+        check(m, fifo["level"] == codes.level + (fifo["arrives"] if parts.sample_fifo.late else 0),
+              in_memory >= 0, in_memory < codes.depth)
+        # An end waits for the register of the next one only in the cycle after it came, before its beat is on offer.
+        ring = opened(ends).submodules.storage
+        came = delayed(m, fifo["writes"], 1, name="came")
+        check(m, (ring.write_ports[0].addr - ring.read_ports[0].addr)[:2] == ends.level[:2], ends.level <= ends.depth,
+              (fifo["written"] - fifo["read"])[:bits] == fifo["level"],
+              ~ends.r_rdy | fifo["waiting"] | (came & (ends.level == 1) & (
+                  ends.r_data == (fifo["written"] - 1)[:bits])))
+        counting = self.is_open & ~self.frozen & (entry["sample_len"] != 0)
+        sample_len, count = entry["sample_len"], entry["count"]
+        check(m, ~counting | (entry["at_end"] == (count + 1 == sample_len)),
+              ~counting | (entry["at_len"] == (count == sample_len)), ~counting | (count <= sample_len),
+              ~(counting & self.can_sample) | (count < sample_len), self.is_open | (count == 0))
+        if self.config.has_backward:
+            if self.config.has_forward:
+                check(m, ~self.is_open | self.in_backward | (parts.input.o_activation == Activation.IDENTITY))
+            todo = self.header["todo"]
+            check(m, ~self.header["in_channels"] | (self.header["last_lane"] == ~todo[1:].any()))
 
     def _runs(self, m):
         """What the scalar unit is doing: one thing, for the tile ``number``."""
@@ -178,7 +208,7 @@ class DividerUse(JobQueue):
         super().specify(m)
         self._divisions(m, "reciprocal", [
             (on, [Schedule.INV_SAMPLE, Schedule.INV_CHUNKS, *self._steps(step)]) for on, step in (
-                (self.forward, ForwardSchedule.DENOMINATOR), (self.backward, BackwardSchedule.OVER_SCALE))])
+                (self.forward, ForwardSchedule.DIVIDE), (self.backward, BackwardSchedule.OVER_SCALE))])
         if self.config.has_forward:
             self._divisions(m, "over_c", [(self.forward, self._steps(ForwardSchedule.OVER_C))])
 

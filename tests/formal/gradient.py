@@ -87,8 +87,8 @@ class GradientPasses(TilesInside):
                   ~(self.closed[i] & gradient) | ((size != 0) & (size <= config.sample_depth) & Mux(
                       leaves, (passes == 0) & (beats <= size), beats == passes + size)))
             self.gradients.append(self.closed[i] & gradient)
-        for passes in counts:
-            check(m, passes <= self.core.fifo_depth)
+        for some, passes in zip(order["some"], counts):
+            check(m, passes <= self.core.fifo_depth, some == (passes != 0))
         entry = self.parts.input
         check(m, ~entry.o_pass | entry.i_pass_free)
 

@@ -3,6 +3,7 @@
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
+from bnforge.arith import sanitise
 from bnforge.config import SUM_BLOCK
 from bnforge.input import InputStage, beat_layout
 from bnforge.streams import stored_layout, tile_layout
@@ -48,7 +49,8 @@ class InputContract(wiring.Component):
         take, beat = inside["take"], inside["beat"]
         is_open, frozen, backward, sample_len = (inside[name] for name in (
             "is_open", "frozen", "backward", "sample_len"))
-        self._one_place(m, self.x_valid & dut.i.ready, self.x, take, beat, inside["full"], self.watch)
+        self._one_place(m, self.x_valid & dut.i.ready, self._clean(m, beat.shape()), take, beat, inside["full"],
+                        self.watch)
         check(m, ~take | (is_open & inside["full"]), ~take | (dut.o_beat.payload.last == beat.last))
         if config.has_backward:
             m.d.comb += [dut.i_y.valid.eq(self.y_valid), dut.i_y.payload.eq(self.y)]
@@ -71,6 +73,7 @@ class InputContract(wiring.Component):
               ~is_open | frozen | (counted == Mux(reached, sample_len, beats)),
               is_open | ((beats == 0) & (counted == 0) & ~any_block), first == (beats == 0), is_open | (in_sum == 0),
               ~is_open | frozen | ((sample_len != 0) & (sample_len <= most)),
+              ~is_open | frozen | ((inside["at_len"] == reached) & (inside["at_end"] == (counted + 1 == sample_len))),
               ~dut.o_sum_end | dut.o_summing, ~dut.o_summing | (dut.o_sum_first == (in_sum == 0)),
               dut.o_job.valid == (take & Mux(early, first, dut.o_sum_end)))
         if config.has_forward:
@@ -96,6 +99,15 @@ class InputContract(wiring.Component):
         else:
             self.witness = dut.o_sum_end & (beats == 2)
         return m
+
+    def _clean(self, m, shape):
+        """What the register must hold of the beat at the input."""
+        clean = Signal(shape, name="formal_clean")
+        m.d.comb += clean.last.eq(self.x.last)
+        for lane, code in enumerate(self.x.codes):
+            value, nan, infinity = sanitise(m, self.config.x_format, code, name=f"formal{lane}")
+            m.d.comb += [clean.codes[lane].eq(value), clean.nan[lane].eq(nan), clean.infinity[lane].eq(infinity)]
+        return clean
 
     def _one_place(self, m, enter, payload, leave, register, full, watch):
         """A register that holds one beat."""

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 from bnforge.config import Activation
 from bnforge.lane import NormaliserLane
-from bnforge.normaliser import Normaliser
+from bnforge.normaliser import _ENTRY, Normaliser
 from bnforge.recovery import RecoveryLane
 
 from .control import delayed
@@ -45,7 +45,7 @@ class LanePipeline(wiring.Component):
         issued = dut.i.valid & dut.i.ready
         arrives = delayed(m, issued, dut.pipeline, name="issued")
         last = delayed(m, dut.i.payload.last, dut.pipeline, name="last")
-        inside, at_lanes = opened(dut), NormaliserLane.latency
+        inside, at_lanes = opened(dut), _ENTRY + NormaliserLane.latency
         delivered = delayed(m, issued, at_lanes, name="at_lanes")
         tile = delayed(m, inside["present"], at_lanes, name="tile")
         backward, activation = tile[-2], tile[:2]

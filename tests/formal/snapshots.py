@@ -13,8 +13,11 @@ from bnforge.schedule import BackwardSchedule, ForwardSchedule
 from bnforge.streams import is_backward
 from bnforge.totals import TotalsUnit
 
-from .control import JobQueue, count
+from .control import JobQueue, count, delayed
 from .runner import check, opened
+
+_READ_STAGE, _LAST_STAGE = 2, 7
+"""Stages of the totals unit in which the total so far is read, and the new one written."""
 
 __all__ = ["SumSnapshot", "TotalsRead", "SampleLength", "RangeSnapshot", "RangeSums"]
 
@@ -53,19 +56,21 @@ class SumSnapshot(JobQueue):
                   Mux(reading, (age == RecoveryLane.latency + turn) & (lane < lanes), turn == 0))
         check(m, busy == count(*queued, unread, waits, reading))
         check(m, ~(busy & unread) | (age == 2 * lanes + RecoveryLane.latency + 1) | (age >= self.time + 2),
-              (age != 1) | queued[0] | queued[1] | waits, (age > 2) | busy)
+              (age != 1) | queued[0] | queued[1] | waits,
+              (age >= RecoveryLane.latency + 2 * lanes) | busy)
 
         # When lane i is read; until then its copy is in the chain, one place further with every read.
         read_forward = [self.forward & (self.time == read) for read in reads]
         shift = reduce(or_, read_forward)
         check(m, ~shift | busy)
         if config.has_forward:
-            check(m, unit.o_sum_shift == shift)
+            check(m, unit.o_sum_shift == delayed(m, shift, 1, name="sum_shift"))
         still = queued[0] | queued[1] | waits
         for i in range(lanes):
             total = self.parts[f"sum{i}"]
-            chains = [("sum", 2, Const(1))]
-            check(m, opened(opened(total).submodules.sum)["end"] == (age == 1))
+            late = int(config.has_backward)  # the elements come from the recovery lanes
+            chains = [("sum", 2 + late, Const(1))]
+            check(m, opened(opened(total).submodules.sum)["end"] == (age == 1 + late))
             if config.has_backward:
                 chains.append(("recovery", RecoveryLane.latency, waits | reading))
                 recovery = opened(self.parts[f"recovery{i}"])
@@ -77,9 +82,10 @@ class SumSnapshot(JobQueue):
                 with m.If(age == in_place):
                     m.d.sync += copy.eq(chain[i])
                 for passed in range(i + 1):
-                    now = self.forward & (self.time <= reads[passed])
+                    # The chain moves a cycle after the read.
+                    now = self.forward & (self.time <= reads[passed] + 1)
                     if passed:
-                        now = now & (self.time > reads[passed - 1])
+                        now = now & (self.time > reads[passed - 1] + 1)
                     else:
                         now = now | still
                     now = now | (reading & (turn >> 1 == passed))
@@ -105,20 +111,22 @@ class TotalsRead(SumSnapshot):
         ages = Array(since(m, totals.i_block_end & (totals.i_parity == parity), limit, f"block_age{parity}")
                      for parity in range(2))
         first_read = RecoveryLane.latency
-        check(m, ~(self.waits | self.reading) | (ages[inside["parity"]] == self.age))
-        for stage in (1, 2, 3):
+        check(m, ~(self.waits | self.reading) | (ages[inside["parity"]] == self.age),
+              *(age >= self.age for age in ages))
+        for stage in range(1, _LAST_STAGE + 1):
             address = inside["addresses"][stage]
             turn, parity = address[:-1], address[-1]
             # The last sums of a block may be on their way when the next block ends.
             check(m, ~inside["valid"][stage] | (turn < 2 * lanes),
-                  ~inside["valid"][stage] | (ages[parity] == first_read + stage + turn) | (ages[parity] < stage))
-            for later in range(stage + 1, 4):
+                  ~inside["valid"][stage] | (ages[parity] == first_read + stage + turn) |
+                  (ages[parity] + 2 * lanes <= stage + turn))
+            for later in range(stage + 1, _LAST_STAGE + 1) if stage >= _READ_STAGE else ():
                 check(m, ~inside["valid"][stage] | ~inside["valid"][later] | (address != inside["addresses"][later]))
         age = ages[self.slot]
         check(m, ~self.backward | (age == limit) | (age >= self.time + 2))
         # Written in the cycle before the one from which the totals unit says that it can be read, or sooner.
-        write = inside["addresses"][3]
-        check(m, ~inside["valid"][3] | (ages[write[-1]] < TotalsUnit.latency + 2 * (write[:-1] >> 1)))
+        write = inside["addresses"][_LAST_STAGE]
+        check(m, ~inside["valid"][_LAST_STAGE] | (ages[write[-1]] < TotalsUnit.latency + 2 * (write[:-1] >> 1)))
         for step, product in ((BackwardSchedule.READ_G, 0), (BackwardSchedule.READ_PRODUCT, 1)):
             for lane in range(lanes):
                 reads = self.backward & (self.time == step + INTERVAL * lane)
@@ -165,18 +173,20 @@ class RangeSnapshot(SampleLength, SumSnapshot):
         remaining, loading = inside["remaining"], inside["loading"]
         position, chunk = self.count[:config.position_width], self.count[config.position_width:]
 
-        limit = config.lanes + 2
+        late = int(config.has_backward)  # the elements come from the recovery lanes
+        limit = config.lanes + 2 + late
         age = since(m, entry.o_chunk_end, limit, "chunk_age")
-        check(m, ~entry.o_chunk_end | (age >= config.lanes))
+        check(m, ~entry.o_chunk_end | (age >= min(config.chunk_len, limit)))
         check(m, (age == limit) | ~self.can_sample | (position < age),
               (age == limit) | (self.can_sample & (chunk != 0)) | (self.sum_busy & (self.age <= age)))
-        # A chain starts two cycles after its chunk ended; of the one before, at most the last lane is left then.
-        check(m, loading == (age == 1), (age != 1) | (remaining <= 1),
-              (age < 2) | (remaining == Mux(age == limit, 0, limit - age)))
+        # A chain starts two or three cycles after its chunk ended; of the one before, at most the last lane is left.
+        check(m, loading == (age == 1 + late), (age != 1 + late) | (remaining <= 1),
+              ranges.i_load == (age == 1) if late else Const(1),
+              (age < 2 + late) | (remaining == Mux(age == limit, 0, limit - age)))
         for i in range(config.lanes):
             check(m, opened(lanes[i])["chunk_end"] == loading)
             copy = Signal.like(lanes[i].o_extrema.as_value(), name=f"extrema_copy{i}", reset_less=True)
-            with m.If(age == 2):
+            with m.If(age == 2 + late):
                 m.d.sync += copy.eq(lanes[i].o_extrema)
             for gone in range(1, i + 1):
                 check(m, (remaining != config.lanes - gone) | (lanes[i - gone].o_extrema.as_value() == copy))
@@ -198,12 +208,15 @@ class RangeSums(RangeSnapshot):
         inside = opened(ranges)
         tile, next_tile = inside["tile"], inside["next_tile"]
         same = ranges.o_position_valid & (tile[0] == unit.o_range_parity)
-        coming = (self.chunk_age == 1) & (next_tile[0] == unit.o_range_parity)
+        late = int(config.has_backward)
+        coming = (self.chunk_age == 1 + late) & (next_tile[0] == unit.o_range_parity)
+        if late:
+            coming = coming | ((self.chunk_age == 1) & (ranges.i_tile[0] == unit.o_range_parity))
         # The chain of the run's own tile started before the run.
         check(m, ~self.forward | ~coming | (self.time == 0),
-              ~self.forward | ~same | (self.remaining + self.time <= config.lanes))
+              ~self.forward | ~same | (self.remaining + self.time <= config.lanes + late))
         first = ForwardSchedule.TIMES_RANGE - 1  # the sum of lane 0 is read
-        written = 3                              # cycles from a move of the chain until its sum can be read
+        written = 7                              # cycles from a move of the chain until its sum can be read
         reading = self.forward & (self.time >= first - written) & (
             self.time <= first + INTERVAL * (config.lanes - 1))
         check(m, ~reading | ~(same | coming))

@@ -3,7 +3,7 @@
 from amaranth.hdl import Signal, Value
 
 from .control import JobQueue
-from .runner import check
+from .runner import assume, check, opened
 
 __all__ = ["StreamStability"]
 
@@ -22,6 +22,11 @@ class StreamStability(JobQueue):
     def specify(self, m):
         super().specify(m)
         parts = self.parts
+        if self.config.has_backward:  # that no count overflows is among the rules of the passes
+            order = opened(opened(parts.normaliser).submodules.order)
+            for some, passes in zip(order["some"], order["counts"]):
+                assume(m, passes <= self.core.fifo_depth)
+                check(m, some == (passes != 0))
         streams = [self._port("m_axis"), self._port("m_axis_rec")]
         streams += [(stream.valid, stream.ready, [Value.cast(stream.payload)]) for stream in (
             parts.header.o_open, parts.input.o_beat, parts.scalar.i_job, parts.normaliser.i, parts.normaliser.o,
