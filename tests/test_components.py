@@ -169,7 +169,7 @@ def test_output_buffer_latency():
     assert cycles_until(buffer, start, lambda ctx: ctx.get(buffer.o.valid)) == OutputBuffer.latency
 
 
-def test_header_opens_one_cycle_after_its_fixed_words():
+def test_header_opens_a_tile_after_its_latency():
     header = HeaderUnit(opn1_tiny)
     words = [1 << 1 | 4 << 16, 0x3F800000, 0x3C000000, 1]
 
@@ -178,6 +178,10 @@ def test_header_opens_one_cycle_after_its_fixed_words():
         for word in words:
             ctx.set(header.i.payload.data, word)
             assert ctx.get(header.i.ready) and not ctx.get(header.o_open.valid)
+            await ctx.tick()
+        ctx.set(header.i.valid, 0)
+        for _ in range(HeaderUnit.latency - 1):
+            assert not ctx.get(header.o_open.valid)
             await ctx.tick()
         assert ctx.get(header.o_open.valid) and not ctx.get(header.o_refused)
 

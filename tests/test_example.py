@@ -49,6 +49,7 @@ if importlib.util.find_spec("torch"):
     import train_digits
     from bnforge.formats import WORKING
     from bnforge_model import forward
+    from bnforge_sim import digits_training
 
     torch.set_num_threads(1)  # the tests run side by side
 
@@ -57,13 +58,13 @@ if importlib.util.find_spec("torch"):
         """dx as the stream (n, C), dgamma, dbeta of one layer of each variant, same x and dy; sample_len; records."""
         torch.manual_seed(1)
         values, weights = torch.randn(32, 16, 8, 8), torch.randn(32, 16, 8, 8)
-        order, sample_len = train_digits.positions(32, 8, 8)
+        order, sample_len = train_digits.OnePassNorm(16, "one-pass").positions(32, 8, 8)
         found = {}
         for variant in list(train_digits.VARIANTS)[1:]:
             x, layer = values.clone().requires_grad_(), train_digits.OnePassNorm(16, variant)
             (layer(x) * weights).sum().backward()
-            found[variant] = (train_digits.to_rows(x.grad, order), layer.gamma.grad, layer.beta.grad)
-        records = forward(train_digits.CONFIG, train_digits.to_rows(values, order), np.ones(16), np.zeros(16),
+            found[variant] = (digits_training.to_rows(x.grad, order), layer.gamma.grad, layer.beta.grad)
+        records = forward(train_digits.CONFIG, digits_training.to_rows(values, order), np.ones(16), np.zeros(16),
                           sample_len=sample_len).records
         return found, sample_len, records
 
@@ -86,16 +87,16 @@ if importlib.util.find_spec("torch"):
 
     def test_rows_and_maps_are_inverse():
         maps = torch.randn(3, 4, 5, 6)
-        order, _ = train_digits.positions(3, 5, 6)
-        rows = train_digits.to_rows(maps, order)
-        assert torch.equal(train_digits.to_maps(rows, order, maps.shape), maps)
+        order, _ = train_digits.OnePassNorm(4, "one-pass").positions(3, 5, 6)
+        rows = digits_training.to_rows(maps, order)
+        assert torch.equal(digits_training.to_maps(rows, order, maps.shape), maps)
         assert_array_equal(rows[0], maps[0, :, order[0] // 6, order[0] % 6])
 
     def test_evaluation_uses_the_running_statistics():
         """Trained on one batch at momentum 1, the statistics of evaluation are those of training, and so is a."""
         layer, x = train_digits.OnePassNorm(16, "one-pass"), torch.randn(16, 16, 8, 8)
-        order, sample_len = train_digits.positions(16, 8, 8)
-        result = forward(train_digits.CONFIG, train_digits.to_rows(x, order), np.ones(16), np.zeros(16),
+        order, sample_len = layer.positions(16, 8, 8)
+        result = forward(train_digits.CONFIG, digits_training.to_rows(x, order), np.ones(16), np.zeros(16),
                          sample_len=sample_len)
         layer.mean, layer.square = result.records.mu, (result.c * result.records.r) ** 2
         a, b = layer.frozen_constants()
@@ -107,8 +108,8 @@ if importlib.util.find_spec("torch"):
         assert_array_equal(a[clear], result.records.a[clear])
         assert_array_equal(b, -result.records.mu * a)
         y = layer.eval()(x)
-        assert_array_equal(train_digits.to_rows(y, order), forward(
-            train_digits.CONFIG, train_digits.to_rows(x, order), a, b, frozen=True).y)
+        assert_array_equal(digits_training.to_rows(y, order), forward(
+            train_digits.CONFIG, digits_training.to_rows(x, order), a, b, frozen=True).y)
 
     def test_small_gamma_is_kept_off_zero():
         layer = train_digits.OnePassNorm(16, "one-pass")
@@ -120,8 +121,8 @@ if importlib.util.find_spec("torch"):
     @pytest.fixture
     def small(monkeypatch):
         """The task with two layers, on the images in their own size."""
-        monkeypatch.setattr(train_digits, "SIZE", 8)
-        monkeypatch.setattr(train_digits, "LAYERS", ((16, 1), (16, 2)))
+        monkeypatch.setattr(digits_training, "SIZE", 8)
+        monkeypatch.setattr(digits_training, "LAYERS", ((16, 1), (16, 2)))
         monkeypatch.setattr(train_digits, "RATES", (0.1,))
 
     @pytest.mark.parametrize("variant", train_digits.VARIANTS)

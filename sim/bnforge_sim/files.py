@@ -1,12 +1,12 @@
 """What goes into the bench and what comes out: segments of tiles, and their binary files.
 
 A file is a sequence of little-endian 32-bit words and byte arrays. Stimulus: magic, seed, number of segments; per
-segment seed, number of header words, of beats, of beats of y, of expected output beats, of expected record words, stop
-cycle (0: none), drain, idle limit; per port (header, data, y, output, record) the stall probability · 2^32, the longest
-stall, 1 for ready after valid; header words, their TLAST bytes, their waits; beats, TLAST bytes, waits; beats of y
-(data, user), TLAST bytes, waits. Result, per segment: magic, state, rule, port, cycles, status, status after a clear,
-items taken on each port, status changes; the cycle of each transfer on each port; (cycle, status) pairs; output beats
-(data, user, last), record words (word, last).
+segment seed, number of header words, of beats, of beats of y, of the gradient, of expected output beats, of expected
+record words, stop cycle (0: none), drain, idle limit; per port the stall probability · 2^32, the longest stall, 1 for
+ready after valid; header words, their TLAST bytes, their waits; beats, TLAST bytes, waits; beats of y (data, user),
+TLAST bytes, waits; the same of the gradient. Result, per segment: magic, state, rule, port, cycles, status, status
+after a clear, items taken on each port, status changes; the cycle of each transfer on each port; (cycle, status) pairs;
+output beats (data, user, last), record words (word, last).
 """
 
 import enum
@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bnforge.sweeps.words import reads_gradient
 from bnforge_model.words import pack_beats, unpack_beats
 
 __all__ = ["Stall", "Stalls", "Segment", "State", "Rule", "Outcome", "write_stimulus", "read_outcomes"]
 
 MAGIC = 0x31464E42
-PORTS = ("header", "data", "y", "output", "record")
+PORTS = ("header", "data", "y", "gradient", "output", "record")
 """The streams, in the order of the files."""
 
 
@@ -51,6 +52,7 @@ class Stalls:
     y: Stall = Stall()
     output: Stall = Stall()
     record: Stall = Stall()
+    gradient: Stall = Stall()
 
 
 @dataclass
@@ -74,7 +76,9 @@ class Segment:
     y_exponents : uint32 array, shape (y beats, n_groups), optional
         Only with block storage.
     y_last : bool array, shape (y beats,), optional
-    header_wait, wait, y_wait : uint32 arrays
+    gradient, gradient_exponents, gradient_last : arrays, optional
+        The same of ``s_axis_g``, which only baselines have.
+    header_wait, wait, y_wait, gradient_wait : uint32 arrays
         Idle cycles before each header word and each beat, counted from when the previous one was taken. Default: none.
     stop_cycle : int or None
         Stop there, whatever has come.
@@ -95,9 +99,13 @@ class Segment:
     y: np.ndarray | None = None
     y_exponents: np.ndarray | None = None
     y_last: np.ndarray | None = None
+    gradient: np.ndarray | None = None
+    gradient_exponents: np.ndarray | None = None
+    gradient_last: np.ndarray | None = None
     header_wait: np.ndarray | None = None
     wait: np.ndarray | None = None
     y_wait: np.ndarray | None = None
+    gradient_wait: np.ndarray | None = None
     stop_cycle: int | None = None
     drain: int = 40
     idle_limit: int = 20000
@@ -138,7 +146,7 @@ class Outcome:
         The status flags at the end, and after one pulse of ``status_clear``.
     status_log : int array, shape (changes, 2)
         Cycle and new value of each change.
-    header_cycles, data_cycles, y_cycles, output_cycles, record_cycles : int arrays
+    header_cycles, data_cycles, y_cycles, gradient_cycles, output_cycles, record_cycles : int arrays
         Cycle of each transfer.
     elements : uint32 array, shape (beats, lanes)
     exponents : uint32 array, shape (beats, n_groups), or None for float storage
@@ -157,6 +165,7 @@ class Outcome:
     header_cycles: np.ndarray = field(repr=False)
     data_cycles: np.ndarray = field(repr=False)
     y_cycles: np.ndarray = field(repr=False)
+    gradient_cycles: np.ndarray = field(repr=False)
     output_cycles: np.ndarray = field(repr=False)
     record_cycles: np.ndarray = field(repr=False)
     elements: np.ndarray = field(repr=False)
@@ -174,8 +183,9 @@ def write_stimulus(file, config, segments, seed=0):
     words(MAGIC, seed & 0xFFFFFFFF, len(segments))
     for item in segments:
         rng = np.random.default_rng(item.seed)
-        y, y_last = _y_beats(config, item, rng)
-        words(item.seed & 0xFFFFFFFF, len(item.header), len(item.beats), len(y), item.n_out, item.n_rec,
+        y, y_last = _stored_beats(config, "y", config.has_backward, item, rng)
+        gradient, gradient_last = _stored_beats(config, "gradient", reads_gradient(config), item, rng)
+        words(item.seed & 0xFFFFFFFF, len(item.header), len(item.beats), len(y), len(gradient), item.n_out, item.n_rec,
               item.stop_cycle or 0, item.drain, item.idle_limit)
         for port in PORTS:
             stall = getattr(item.stalls, port)
@@ -184,6 +194,7 @@ def write_stimulus(file, config, segments, seed=0):
             (np.asarray(item.header, dtype="<u4"), item.header_last, item.header_wait),
             (_padded_beats(item.beats, config.x_format.width, rng), item.last, item.wait),
             (y, y_last, item.y_wait),
+            (gradient, gradient_last, item.gradient_wait),
         ):
             lengths = len(payload), len(last), len(payload if wait is None else wait)
             if len(set(lengths)) > 1:
@@ -202,16 +213,17 @@ def _padded_beats(codes, width, rng):
     return beats
 
 
-def _y_beats(config, item, rng):
-    """The beats of y of a segment as bytes, TDATA and TUSER side by side, and their TLAST bits."""
-    if item.y is None or not len(item.y):
+def _stored_beats(config, port, exists, item, rng):
+    """The beats of y or of the gradient as bytes, TDATA and TUSER side by side, and their TLAST bits."""
+    elements = getattr(item, port)
+    if elements is None or not len(elements):
         return np.zeros((0, 0), dtype=np.uint8), np.zeros(0, dtype=bool)
-    if not config.has_backward:
-        raise ValueError(f"y must be empty in a core without a backward pass, not {len(item.y)} beats")
-    parts = [_padded_beats(item.y, config.element_width, rng)]
+    if not exists:
+        raise ValueError(f"{port} must be empty in a core that does not read it, not {len(elements)} beats")
+    parts = [_padded_beats(elements, config.element_width, rng)]
     if config.is_block:
-        parts.append(pack_beats(item.y_exponents, config.storage.exponent_width))
-    return np.concatenate(parts, axis=1), item.y_last
+        parts.append(pack_beats(getattr(item, f"{port}_exponents"), config.storage.exponent_width))
+    return np.concatenate(parts, axis=1), getattr(item, f"{port}_last")
 
 
 def read_outcomes(file, config):
@@ -228,7 +240,7 @@ def read_outcomes(file, config):
         return values.reshape(count, columns) if columns else values
 
     while position < len(data):
-        (magic, state, rule, port, cycles, status, cleared, *counts, n_changes) = take("<u4", 13).tolist()
+        (magic, state, rule, port, cycles, status, cleared, *counts, n_changes) = take("<u4", 8 + len(PORTS)).tolist()
         if magic != MAGIC:
             raise ValueError("result must be a file written by the bench")
         transfers = [take("<u4", count).astype(np.int64) for count in counts]

@@ -15,6 +15,7 @@ from .build import DEFAULT_CACHE, build_bench
 from .expect import expect
 from .files import Rule, State, Stalls, read_outcomes, write_stimulus
 from .stimulus import axes, random_segment
+from .sweep_stimulus import random_sweep_segment, sweep_axes
 from .tiles import segment
 
 __all__ = ["SimulationError", "Simulator", "Comparison", "compare", "simulate"]
@@ -164,6 +165,13 @@ def compare(config, tiles, outcome, *, state=State.FINISHED, status=None, cleare
     return comparison
 
 
+def _stimulus(config):
+    """The axes of random cases, and what makes tiles and segment of one."""
+    if config.is_one_pass:
+        return axes(config), random_segment
+    return sweep_axes(config), lambda config, case, rng: random_sweep_segment(config, [case], rng)
+
+
 def simulate(config, *, elements=200_000, seed=0, cache=DEFAULT_CACHE, waves=None, report=print):
     """Random tiles through the core, compared with the model: the ``simulate`` verb.
 
@@ -185,11 +193,11 @@ def simulate(config, *, elements=200_000, seed=0, cache=DEFAULT_CACHE, waves=Non
     """
     simulator = Simulator(config, cache=cache, waves=waves is not None)
     rng = np.random.default_rng(seed)
-    space = axes(config)
+    space, make = _stimulus(config)
     total, busy, cycles = Comparison(), 0.0, 0
     while total.elements < elements:
         case = {axis: values[rng.integers(len(values))] for axis, values in space.items()}
-        tiles, stretch = random_segment(config, case, rng)
+        tiles, stretch = make(config, case, rng)
         start = time.perf_counter()
         outcome, = simulator.run_segments([stretch], seed=seed, waves=waves)
         busy += time.perf_counter() - start

@@ -15,7 +15,8 @@ from .files import Stall, Stalls
 from .odd import RECORDS, STORED, odd_records, odd_y
 from .tiles import BackwardTile, Tile, header_words, segment
 
-__all__ = ["SHAPES", "STALLS", "INPUTS", "DIRECTIONS", "axes", "random_tiles", "random_segment"]
+__all__ = ["SHAPES", "STALLS", "INPUTS", "PLAIN_INPUTS", "DIRECTIONS", "GAMMAS", "GRADIENTS", "MASKS",
+           "PLAIN_GRADIENTS", "axes", "random_codes", "random_affine", "random_mask", "random_tiles", "random_segment"]
 
 _LIGHT, _HEAVY = Stall(0.06, 3), Stall(0.3, 8)
 STALLS = {
@@ -39,7 +40,7 @@ SHAPES = ("n = 1", "n = 2", "n = S - 1", "n = S", "n = S + 1", "n to 4S", "mixed
           "sample not multiple of L", "sample below L", "sample of 1", "blocks of sums")
 INPUTS = ("normal", "large mean", "constant", "outlier", "subnormal", "huge", "any finite", "few values", "nonfinite",
           "any code", "by lane")
-_PLAIN_INPUTS = INPUTS[:-1]
+PLAIN_INPUTS = INPUTS[:-1]
 GAMMAS = ("positive", "signed", "zeros", "any code")
 SCALES = ("default", "eps 0", "eps large", "c 1", "any")
 FROZEN = ("no", "some", "all")
@@ -48,7 +49,7 @@ DIRECTIONS = ("alternating", "in sequence", "random")
 """How the directions follow each other in a core that has both; every case has tiles of both."""
 GRADIENTS = ("normal", "large mean", "sparse", "constant", "cancelling", "subnormal", "huge", "any finite", "nonfinite",
              "any code", "by lane")
-_PLAIN_GRADIENTS = GRADIENTS[:-1]
+PLAIN_GRADIENTS = GRADIENTS[:-1]
 
 
 def axes(config):
@@ -61,7 +62,7 @@ def axes(config):
         "inputs": INPUTS,
         "gamma": GAMMAS,
         "scale": SCALES,
-        "frozen": FROZEN,
+        "frozen": FROZEN if config.extracts else FROZEN[:1],
         "mask": MASKS if config.lanes > 1 else MASKS[:1],
     }
     if config.has_backward:
@@ -111,7 +112,8 @@ def _float_codes(fmt, kind, n, lanes, rng):
     return codes
 
 
-def _beats(fmt, kind, plain, n, lanes, rng):
+def random_codes(fmt, kind, plain, n, lanes, rng):
+    """Codes of one input class, or of one of ``plain`` for each lane: uint32 array, shape (n, lanes)."""
     if kind != "by lane":
         return _float_codes(fmt, kind, n, lanes, rng)
     return np.concatenate([_float_codes(fmt, rng.choice(plain), n, 1, rng) for _ in range(lanes)], axis=1)
@@ -164,7 +166,7 @@ def _few_lengths(config, shape, rng):
     raise ValueError(f"shape must be one of {', '.join(SHAPES)}, not {shape!r}")
 
 
-def _affine(kind, lanes, rng):
+def random_affine(kind, lanes, rng):
     """fp32 codes of gamma and beta."""
     gamma, beta = rng.uniform(0.25, 4, lanes), rng.standard_normal(lanes) * 2
     if kind in ("signed", "zeros"):
@@ -196,7 +198,7 @@ def _scale(kind, config, n, sample_len, rng):
     return c, default_eps(c)
 
 
-def _mask(kind, lanes, rng):
+def random_mask(kind, lanes, rng):
     match kind:
         case "partial":
             return int(rng.integers(1, 1 << lanes))
@@ -225,7 +227,7 @@ def _backward_tile(config, case, tile, rng):
     """The backward tile of a forward one."""
     wanted = expect(config, tile)
     elements, exponents = odd_y(config, case["stored"], wanted.elements, wanted.exponents, rng)
-    dy = _beats(config.x_format, case["gradient"], _PLAIN_GRADIENTS, *tile.x.shape, rng)
+    dy = random_codes(config.x_format, case["gradient"], PLAIN_GRADIENTS, *tile.x.shape, rng)
     sample_len = int(rng.integers(1 << 16)) if tile.frozen else tile.sample_len
     records = odd_records(config, case["records"], wanted.records, min(tile.sample_len, len(dy)), rng)
     return BackwardTile(dy, elements, exponents, records, tile.c, tile.eps, sample_len, tile.activation, tile.frozen,
@@ -249,12 +251,12 @@ def random_tiles(config, case, rng):
     tiles = []
     lengths = _lengths(config, case["shape"], rng)
     for (n, sample_len), backward in zip(lengths, _directions(config, case.get("direction"), len(lengths), rng)):
-        gamma, beta = _affine(case["gamma"], config.lanes, rng)
+        gamma, beta = random_affine(case["gamma"], config.lanes, rng)
         c, eps = _scale(case["scale"], config, n, sample_len, rng)
         frozen = case["frozen"] == "all" or case["frozen"] == "some" and bool(rng.integers(2))
-        x = _beats(config.x_format, case["inputs"], _PLAIN_INPUTS, n, config.lanes, rng)
+        x = random_codes(config.x_format, case["inputs"], PLAIN_INPUTS, n, config.lanes, rng)
         tile = Tile(x, gamma, beta, int(fp32_code(c)), int(fp32_code(eps)), sample_len, case["activation"], frozen,
-                    _mask(case["mask"], config.lanes, rng))
+                    random_mask(case["mask"], config.lanes, rng))
         tiles.append(_backward_tile(config, case, tile, rng) if backward else tile)
     return tiles
 
