@@ -7,7 +7,7 @@ STAMP   := $(VENV)/.installed
 SEED    ?= 2026
 
 .DEFAULT_GOAL := all
-.PHONY: all setup test everything soak mutants bench baseline figures engine layers faults tensors networks products accuracy train train-rtl bounds refusals clean help
+.PHONY: all setup test everything soak mutants bench baseline figures engine layers faults tensors networks products accuracy train train-rtl bounds compare refusals clean help
 
 all: $(STAMP)  ## generate the default core, run real activations through it, count its gates, print one table
 	@$(BIN)/bnforge demo -o build
@@ -72,6 +72,12 @@ train-rtl: $(VENV)/.train  ## train a small net on the digits with every convolu
 
 bounds: $(STAMP)  ## measure docs/error_bounds.* again: the model against float64, beside the derived bound
 	$(BIN)/python -m bnforge_model.bounds -o docs
+
+$(VENV)/.compare: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,train,fpga]" && touch $@
+
+compare: $(VENV)/.compare  ## measure docs/compare.* again: the core beside what it replaces; half an hour, again a minute; LIBERTY=file
+	$(BIN)/bnforge compare -o docs $(if $(LIBERTY),--liberty $(LIBERTY)) && $(BIN)/python docs/readme_tables.py
 
 refusals: $(STAMP)  ## every refused parameter and every refused use of the command, with its message
 	$(BIN)/python -m tests.refusals

@@ -24,6 +24,7 @@ ENGINE = DOCS / "engine.json"
 FAULTS = DOCS / "faults.json"
 LAYERS = DOCS / "layers.json"
 RTL_TRAINING = DOCS / "rtl_training.json"
+COMPARE = DOCS / "compare.json"
 
 
 def _presets():
@@ -234,6 +235,13 @@ def rtl_training_table():
     return "\n".join(lines)
 
 
+def comparison_tables():
+    """Figures of every variant, then the targets, from docs/compare.json."""
+    from bnforge_sim.comparison.tables import markdown, target_rows, variant_tables
+    report = json.loads(COMPARE.read_text(encoding="utf-8"))
+    return "\n\n".join(map(markdown, [*variant_tables(report), target_rows(report)]))
+
+
 PARTS = {
     "multiply-add": ("multiply_add",), "lane constants, activation": ("normaliser_lane", "normaliser_lane_2"),
     "storage conversion": ("block_converter", "block_element", "float_converter"),
@@ -278,7 +286,7 @@ TABLES = {"area": area_table, "directions": directions_table, "cycles": cycles_t
           "engine area": engine_area_table, "engine bytes": engine_bytes_table,
           "engine speed": engine_speed_table, "faults": faults_table, "training": training_table,
           "array area": array_area_table, "layer bytes": layer_bytes_table, "layer speed": layer_speed_table,
-          "rtl training": rtl_training_table}
+          "rtl training": rtl_training_table, "comparison": comparison_tables}
 """Marker name to the function that makes the table."""
 
 

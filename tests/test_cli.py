@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from bnforge import cli
-from bnforge.presets import PRESETS
+from bnforge.presets import COMPARED, PRESETS
 from refusals import USES, make_files, run
 
 
@@ -50,10 +50,13 @@ def test_a_failing_tool_is_one_line(files, monkeypatch):
 
 def test_list_prints_every_preset(files):
     status, output, _errors = run("list", files)
-    assert status == 0 and [line.split()[0] for line in output.splitlines()] == list(PRESETS)
+    presets, title, compared = output.split("\n\n")
+    assert status == 0 and title == "What opn16 is compared with:"
+    assert [line.split()[0] for line in presets.splitlines()] == list(PRESETS)
+    assert [line.split()[0] for line in compared.splitlines()] == list(COMPARED)
 
 
-@pytest.mark.parametrize("verb", ["", "list", "generate", "simulate", "area", "registers", "demo"])
+@pytest.mark.parametrize("verb", ["", "list", "generate", "simulate", "area", "registers", "demo", "compare"])
 def test_help_explains_every_option(files, verb):
     status, output, errors = run(f"{verb} --help", files)
     assert (status, errors) == (0, "") and output.startswith(f"usage: bnforge {verb}".rstrip())
@@ -63,7 +66,7 @@ def test_help_of_the_command_shows_examples_that_parse():
     parser = cli._parser()
     lines = [line.split("   ")[0].split() for line in cli.EPILOG.splitlines() if line.startswith("  bnforge ")]
     assert {parser.parse_args(line[1:]).verb for line in lines} == {"list", "generate", "simulate", "area",
-                                                                    "registers"}
+                                                                    "registers", "compare"}
 
 
 def test_generate_prints_what_it_wrote(files):

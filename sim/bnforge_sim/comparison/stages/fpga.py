@@ -1,0 +1,17 @@
+"""Resources and maximum clock of a core on ECP5, placed and routed out of context."""
+
+from dataclasses import asdict
+
+from bnforge.flows.fpga import fpga
+
+__all__ = ["run"]
+
+
+def run(config):
+    """What :func:`bnforge.flows.fpga.fpga` says, without the seconds.
+
+    Parameters
+    ----------
+    config : Config
+    """
+    return {name: value for name, value in asdict(fpga(config)).items() if name != "seconds"}
