@@ -65,7 +65,8 @@ def test_the_design_is_generated_once_while_the_generator_stays(tmp_path, stage,
     assert task(fake).cached(Cache(tmp_path)) is None
     first = key(tmp_path, fake)
     assert first == key(tmp_path, fake)
-    monkeypatch.setattr("bnforge_sim.comparison.tasks.source_digest", lambda *modules, circuits=False: "other generator")
+    monkeypatch.setattr("bnforge_sim.comparison.tasks.source_digest",
+                        lambda *modules, circuits=False: "other generator")
     assert key(tmp_path, fake) != first and next(texts, None) is None
 
 

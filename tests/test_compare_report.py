@@ -15,7 +15,15 @@ from bnforge_sim.comparison.plots import PICTURES
 from bnforge_sim.comparison.reasons import reason
 from bnforge_sim.comparison.report import build_report, dumps
 from bnforge_sim.comparison.stages import accuracy
-from bnforge_sim.comparison.tables import aligned, case_rows, check_rows, fpga_rows, markdown, target_rows, variant_tables
+from bnforge_sim.comparison.tables import (
+    aligned,
+    case_rows,
+    check_rows,
+    fpga_rows,
+    markdown,
+    target_rows,
+    variant_tables,
+)
 from bnforge_sim.comparison.targets import judged
 from bnforge_sim.comparison.transfers import accesses, analytic_bytes
 from bnforge_sim.comparison.variants import VARIANTS, chosen
