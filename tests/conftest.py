@@ -13,7 +13,8 @@ LARGE = re.compile(r"""
     test_formal_engine\.py::.*\[core\] | test_definition\.py::test_every_core |
     test_sweeps_rtl\.py::test_more_cores_ | test_model_sweeps\.py::test_more_sweeps_ |
     test_serial_unit\.py::.*-many\] | test_flows_netlist\.py::test_a_mapped_core_ |
-    test_sweep_runs\.py::test_the_engine_writes_
+    test_sweep_runs\.py::test_the_engine_writes_ | test_rtl_presets\.py::.*\[opn32_mx\] |
+    test_rtl_timing\.py::.*\[opn32_mx | test_formal\.py::test_parts_of_the_core_keep_their_rules\[floats-both\]
     """, re.VERBOSE)
 """Tests of what smaller designs, or larger ones of the same modules, are tested for too: only with --all-engines."""
 TOOLS = {"opensta": shutil.which("sta") is not None, "osu018": OFFLINE.exists(),
