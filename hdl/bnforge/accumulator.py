@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from .arith import comb, sum_with_carry
 from .config import SUM_BLOCK
+from .formats import BlockFormat
 
 __all__ = ["AccumulatorShape", "AnchoredSum", "ElementSum", "element_sum", "product_sum", "gradient_offset",
            "stored_offset"]
@@ -115,12 +116,11 @@ def stored_offset(config):
 
 def product_sum(config):
     """The accumulator of gradient times stored element, over a block; of two input elements in a baseline."""
-    gradient, stored, offset = config.x_format, config.storage, stored_offset(config)
-    if not config.is_one_pass:
-        stored, offset = gradient, gradient_offset(config)
+    gradient = config.x_format
+    stored, offset = (config.storage, stored_offset(config)) if config.is_one_pass else (
+        gradient, gradient_offset(config))
     fraction = gradient.fraction_width + stored.fraction_width
-    is_block = stored is config.storage and config.is_block
-    e_max = (stored.max_exponent_code - stored.bias + 1) if is_block else stored.e_max
+    e_max = (stored.max_exponent_code - stored.bias + 1) if isinstance(stored, BlockFormat) else stored.e_max
     greatest = gradient.e_max + gradient_offset(config) + e_max + offset
     log2_n = (SUM_BLOCK - 1).bit_length()
     guard = max(0, 15 + log2_n - fraction)

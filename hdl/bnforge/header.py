@@ -11,7 +11,7 @@ from .positions import sent_positions_layout
 from .rounding import round_a, round_code
 from .streams import FLAGS, is_backward, lane_width, tile_layout
 
-__all__ = ["HeaderUnit"]
+__all__ = ["HeaderUnit", "widen"]
 
 _WORD = 32
 
@@ -156,7 +156,7 @@ class HeaderUnit(wiring.Component):
             a_code, a_over = round_a(m, config, decode(m, FP32, clean, name="word"), name="narrow_a")
             chosen, a_code, a_over = (registered(m, value, f"two_digit_{name}")
                                       for value, name in ((is_a, "chosen"), (a_code, "code"), (a_over, "over")))
-            code, over = Mux(chosen, _widen(a_code, config.a_format), code), Mux(chosen, a_over, over)
+            code, over = Mux(chosen, widen(a_code), code), Mux(chosen, a_over, over)
         return comb(m, code, "narrow"), comb(m, over, "narrow_saturated")
 
     def _refused(self, word, fixed, clean, reads_scale):
@@ -219,6 +219,6 @@ class HeaderUnit(wiring.Component):
                      sent.word.eq(index - RECORD_SCALAR_WORDS), sent.data.eq(word)]
 
 
-def _widen(code, fmt):
+def widen(code):
     """A code of an eight-bit exponent format as a working-format code."""
-    return Cat(Const(0, WORKING.width - fmt.width), code)
+    return Cat(Const(0, WORKING.width - len(code)), code)

@@ -1,10 +1,11 @@
 """The core: composition only. Ports as docs/interfaces.md."""
 
-from amaranth.hdl import Cat, ClockDomain, Const, Module, ResetSignal, Signal, Value
+from amaranth.hdl import Cat, Const, Module, ResetSignal, Signal, Value
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out, connect
 
 from .accumulator import ElementSum
+from .axis import add_clock, axis_members
 from .extrema import ExtremaLane
 from .header import HeaderUnit
 from .input import InputStage
@@ -51,20 +52,11 @@ class Top(wiring.Component):
         y_width = whole_bytes(config.lanes * config.element_width)
         exponents = config.n_groups * config.storage.exponent_width if config.is_block else 0
         ports = {"aclk": In(1), "aresetn": In(1)} if clocked else {}
-
-        def axis(name, direction, width, user=0):
-            other = Out if direction is In else In
-            ports.update({f"{name}_tdata": direction(width), f"{name}_tvalid": direction(1),
-                          f"{name}_tready": other(1), f"{name}_tlast": direction(1)})
-            if user:
-                ports[f"{name}_tuser"] = direction(user)
-
-        axis("s_axis", In, x_width)
+        ports |= axis_members("s_axis", In, x_width)
         if config.has_backward:
-            axis("s_axis_y", In, y_width, exponents)
-        axis("s_axis_hdr", In, 32)
-        axis("m_axis", Out, y_width, exponents)
-        axis("m_axis_rec", Out, 32)
+            ports |= axis_members("s_axis_y", In, y_width, exponents)
+        ports |= axis_members("s_axis_hdr", In, 32) | axis_members("m_axis", Out, y_width, exponents)
+        ports |= axis_members("m_axis_rec", Out, 32)
         super().__init__(ports | {"status": Out(6), "status_clear": In(1)})
 
     @property
@@ -117,10 +109,7 @@ class Top(wiring.Component):
         m = Module()
         config = self.config
         if self.clocked:
-            domain = ClockDomain("sync", local=True)
-            domain.clk = self.aclk
-            m.domains += domain
-            m.d.comb += domain.rst.eq(~self.aresetn)
+            add_clock(m, self)
 
         m.submodules.header = header = HeaderUnit(config)
         m.submodules.input = entry = InputStage(config)

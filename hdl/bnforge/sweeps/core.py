@@ -1,10 +1,11 @@
 """The core of a baseline: composition only. Ports and arithmetic as docs/baselines.md."""
 
-from amaranth.hdl import Cat, ClockDomain, Module, ResetSignal, Signal, Value
+from amaranth.hdl import Cat, Module, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..arith import comb
+from ..axis import add_clock, axis_members
 from ..config import Algorithm
 from ..extrema import ExtremaLane
 from ..normaliser import OutputBuffer
@@ -55,21 +56,12 @@ class SweepCore(wiring.Component):
         exponents = config.n_groups * config.storage.exponent_width if config.is_block else 0
         stored = whole_bytes(config.lanes * config.element_width)
         ports = {"aclk": In(1), "aresetn": In(1)} if clocked else {}
-
-        def axis(name, direction, width, user=0):
-            other = Out if direction is In else In
-            ports.update({f"{name}_tdata": direction(width), f"{name}_tvalid": direction(1),
-                          f"{name}_tready": other(1), f"{name}_tlast": direction(1)})
-            if user:
-                ports[f"{name}_tuser"] = direction(user)
-
-        axis("s_axis", In, whole_bytes(config.lanes * config.x_format.width))
+        ports |= axis_members("s_axis", In, whole_bytes(config.lanes * config.x_format.width))
         for name in inputs_of(config):
             if name != "operand":
-                axis(_PORTS[name], In, stored, exponents)
-        axis("s_axis_hdr", In, 32)
-        axis("m_axis", Out, stored, exponents)
-        axis("m_axis_rec", Out, 32)
+                ports |= axis_members(_PORTS[name], In, stored, exponents)
+        ports |= axis_members("s_axis_hdr", In, 32) | axis_members("m_axis", Out, stored, exponents)
+        ports |= axis_members("m_axis_rec", Out, 32)
         super().__init__(ports | {"status": Out(6), "status_clear": In(1)})
 
     @property
@@ -92,10 +84,7 @@ class SweepCore(wiring.Component):
         m = Module()
         config = self.config
         if self.clocked:
-            domain = ClockDomain("sync", local=True)
-            domain.clk = self.aclk
-            m.domains += domain
-            m.d.comb += domain.rst.eq(~self.aresetn)
+            add_clock(m, self)
         m.submodules.header = header = SweepHeader(config)
         m.submodules.flow = flow = SweepFlow(config, pass_cycles=self.pass_cycles, sum_cycles=self.sum_cycles)
         m.submodules.entry = entry = SweepEntry(config)

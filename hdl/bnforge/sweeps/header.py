@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from ..arith import comb, decode, sanitise
 from ..config import CHANNEL_CHUNKS, COUNT_WIDTH, Activation, Algorithm
 from ..formats import FP32, WORKING
+from ..header import widen
 from ..rounding import round_to
 from ..streams import FLAGS, lane_width
 from .lane import REGISTERS, register_of
@@ -137,7 +138,7 @@ class SweepHeader(wiring.Component):
                         f"is_{label}")
 
         is_a, is_b, is_position = is_any(_SCALES, "scale"), is_any(_SHIFTS, "shift"), is_any(("position",), "position")
-        narrow = comb(m, Mux(is_a, _widen(a_code), Mux(is_b, _widen(b_code), code)), "narrowed")
+        narrow = comb(m, Mux(is_a, widen(a_code), Mux(is_b, widen(b_code), code)), "narrowed")
         self._store(m, in_channel, at, narrow)
         m.d.comb += [self.o_lane.eq(at.lane), self.o_scale.eq(a_code), self.o_shift.eq(b_code), self.o_mean.eq(code)]
         loads = {name: [] for name in self.registers}
@@ -199,8 +200,3 @@ def _place_layout(config, n_fixed, most):
     """Where a word stands."""
     return data.StructLayout({"fixed": range(n_fixed), "in_channels": 1, "index": range(most),
                               "lane": lane_width(config)})
-
-
-def _widen(code):
-    """A code of an eight-bit exponent format as a working-format code."""
-    return Cat(Const(0, WORKING.width - len(code)), code)
