@@ -93,7 +93,7 @@ def test_lane_latency(config):
             ctx.set(getattr(lane, f"i_{name}_chain"), one(WORKING))
             ctx.set(getattr(lane, f"i_{name}_shift"), 1)
         await ctx.tick()
-        for name in lane.swaps:
+        for name in lane.used:
             ctx.set(getattr(lane, f"i_{name}_swap"), 1)
         await ctx.tick().repeat(lane.latency + 2)
         ctx.set(lane.i_x, one(config.x_format))

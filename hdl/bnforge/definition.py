@@ -103,7 +103,7 @@ class DefinitionLane(wiring.Component):
     Members
     -------
     i_mean_shift, i_mean_chain, o_mean_chain : as in the product's lane; the same for scale, gamma, shift, position
-    i_mean_swap ... : from the next cycle on the waiting constants are active; they are used ``swaps`` cycles after i_x
+    i_mean_swap ... : from the next cycle on the waiting constants are active; they are used ``used`` cycles after i_x
     i_x, i_activation, o_y : as in the product's lane
     o_saturated : of u, v and y, each ``flags`` cycles after its element
 
@@ -122,6 +122,11 @@ class DefinitionLane(wiring.Component):
         backward = {"position": position_pair_layout(config)} if config.has_backward else {}
         return {"mean": code, "scale": code - 1, "gamma": code, "shift": code} | backward
 
+    @classmethod
+    def swaps(cls, config):
+        """When constants are used."""
+        return cls.used
+
     def __init__(self, config):
         self.config = config
         self.chains = self.shapes(config)
@@ -129,7 +134,7 @@ class DefinitionLane(wiring.Component):
         if config.has_backward:
             backward = {"i_position_swap": In(1), "i_position": In(config.position_width), "i_gradient": In(1),
                         "i_adds": In(1), "i_matches": In(1)}
-        ports = {f"i_{name}_swap": In(1) for name in self.swaps}
+        ports = {f"i_{name}_swap": In(1) for name in self.used}
         for name, shape in self.chains.items():
             ports |= {f"i_{name}_shift": In(1), f"i_{name}_chain": In(shape), f"o_{name}_chain": Out(shape)}
         super().__init__(ports | backward | {
@@ -165,14 +170,14 @@ class DefinitionLane(wiring.Component):
         maximum, minimum = (comb(m, self.i_matches & (position == self.i_position), name) for position, name in (
             (positions.argmax, "at_maximum"), (positions.argmin, "at_minimum")))
         adds, negates = comb(m, ~self.i_gradient | (maximum ^ minimum), "adds_0"), minimum
-        for cycle in range(self.swaps["shift"][1]):
+        for cycle in range(self.used["shift"][1]):
             adds, negates = registered(m, adds, f"adds_{cycle}"), registered(m, negates, f"negates_{cycle}")
         signed = Cat(shift[:-1], shift[-1] ^ negates)
         return comb(m, signed & adds.replicate(len(signed)), "addend")
 
 
 def _timing(scaler):
-    """latency, activation_delay, flags and swaps of a lane with a scaler."""
+    """latency, activation_delay, flags and uses of constants of a lane with a scaler."""
     at_u = Difference.latency
     at_v = at_u + scaler.latency
     latency = at_v + MultiplyAdd.latency
@@ -185,11 +190,11 @@ class ProductLane(DefinitionLane):
     """The scale is h, a reciprocal: v = Q_W(u · h)."""
 
     scaler = Product
-    latency, activation_delay, flags, swaps = _timing(Product)
+    latency, activation_delay, flags, used = _timing(Product)
 
 
 class QuotientLane(DefinitionLane):
     """The scale is d, a divisor: v = Q_W(u / d), by a divider of its own."""
 
     scaler = Quotient
-    latency, activation_delay, flags, swaps = _timing(Quotient)
+    latency, activation_delay, flags, used = _timing(Quotient)

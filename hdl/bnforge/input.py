@@ -213,10 +213,12 @@ class InputStage(wiring.Component):
     def _backward(self, m, beat, y, backward, frozen, at_len, here):
         """Blocks of gradients, beats outside the sample, and the comparison of the ends."""
         place, first_block = Signal(range(SUM_BLOCK)), Signal(init=1)
-        block_end = comb(m, backward & (beat.last | place.all()), "block_end")
+        at_block_end = Signal()  # place is the last
+        block_end = comb(m, backward & (beat.last | at_block_end), "block_end")
         passes = comb(m, backward & (frozen | at_len), "passes")
         with m.If(self.o_gradient):
-            m.d.sync += place.eq(Mux(beat.last, 0, place + 1))
+            m.d.sync += [place.eq(Mux(beat.last, 0, place + 1)),
+                         at_block_end.eq(~beat.last & (place == SUM_BLOCK - 2))]
             with m.If(block_end):
                 m.d.sync += first_block.eq(beat.last)
         unequal = comb(m, here & backward & (beat.last != y.last), "unequal")

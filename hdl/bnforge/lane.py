@@ -126,8 +126,8 @@ class NormaliserLane(wiring.Component):
     Members
     -------
     i_a_shift, i_a_chain, o_a_chain : move the chain of scales on by one lane; the same for b, plus, minus, positions
-    i_a_swap, i_b_swap : from the next cycle on the waiting constants are active: for a those of ``i_x`` in that cycle,
-        for b those of the ``i_x`` before
+    i_a_swap, i_b_swap : from the next cycle on the waiting constants are active: for a those of ``i_x`` in that cycle;
+        b likewise, but in a core without a backward pass of the ``i_x`` before
     i_x : sanitised code
     i_activation : of the element, ``activation_delay`` cycles after ``i_x``
     o_y : working-format code
@@ -145,8 +145,12 @@ class NormaliserLane(wiring.Component):
     latency = MultiplyAdd.latency
     activation_delay = MultiplyAdd.activation_delay
     flags = (latency,)
-    swaps = {"a": ("tile", 0), "b": ("shift", MultiplyAdd.addend_delay)}
     follows = ("adds", "matches", "position", "position_swap")
+
+    @staticmethod
+    def swaps(config):
+        """When constants are used: the choice among addends takes a cycle."""
+        return {"a": ("tile", 0), "b": ("shift", MultiplyAdd.addend_delay - config.has_backward)}
 
     @staticmethod
     def shapes(config):
@@ -192,6 +196,5 @@ class NormaliserLane(wiring.Component):
         addend = 0
         for name, meets in (("plus", greatest & ~least), ("minus", least & ~greatest),
                             ("b", self.i_adds & ~(greatest ^ least))):
-            code = active[name]
-            addend |= code & registered(m, meets, f"meets_{name}").replicate(len(code))
-        return comb(m, addend, "addend")
+            addend |= active[name] & comb(m, meets, f"meets_{name}").replicate(len(active[name]))
+        return registered(m, addend, "addend")

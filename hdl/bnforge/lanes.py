@@ -1,10 +1,10 @@
 """Which lane a core has.
 
 Every kind of lane states, as class attributes: ``latency``; ``activation_delay``, cycles from ``i_x`` to
-``i_activation``; ``flags``, cycles from ``i_x`` to each bit of ``o_saturated``; ``swaps``, for each strobe
-``i_NAME_swap`` the kind of constants ("tile": they change where a tile ends; "shift": for a backward tile where its
-sample begins) and the cycles after ``i_x`` in which they are used; and ``follows``, inputs that accompany ``i_x`` in a
-core with a backward pass. ``shapes(config)`` are the shift chains.
+``i_activation``; ``flags``, cycles from ``i_x`` to each bit of ``o_saturated``; and ``follows``, inputs that accompany
+``i_x`` in a core with a backward pass. ``shapes(config)`` are the shift chains. ``swaps(config)`` has for each strobe
+``i_NAME_swap`` the kind of constants ("tile": they change where a tile ends; "shift": for a backward tile at the
+latest where its sample begins) and the cycles after ``i_x`` in which they are used.
 """
 
 from .config import Extraction
@@ -24,5 +24,5 @@ def lane_class(config):
 
 def drain_cycles(config):
     """Cycles in which constants that have begun to swap are still waiting for the first beat to reach them."""
-    cycles = max(cycles for _kind, cycles in lane_class(config).swaps.values())
+    cycles = max(cycles for _kind, cycles in lane_class(config).swaps(config).values())
     return cycles if cycles > 1 else 0

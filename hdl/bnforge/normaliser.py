@@ -135,8 +135,10 @@ class Normaliser(wiring.Component):
             m.d.sync += [next_valid.eq(1), next_tile.activation.eq(self.i_activation),
                          next_tile.backward.eq(self.i_backward), next_tile.frozen.eq(self.i_frozen)]
         if order:
-            self._follow(m, order, active & present.backward, present.frozen, issue)
-        swaps = self._swaps(m, swap, swap & ~next_tile.backward, order)
+            stays = active & ~tile_end & present.backward & ~present.frozen
+            comes = swap & next_tile.backward & ~next_tile.frozen
+            self._follow(m, order, active & present.backward, stays | comes, issue)
+        swaps = self._swaps(m, {"tile": swap, "shift": (swap & ~next_tile.backward) | (order.o_swap if order else 0)})
         pending = {kind: Cat(line[:-1]).any() if len(line) > 2 else Const(0) for kind, line in swaps.items()}
         shift_free = order.o_free if order else ~next_valid
         m.d.comb += [self.o_scale_free.eq(~next_valid & ~pending["tile"]),
@@ -158,27 +160,24 @@ class Normaliser(wiring.Component):
         wiring.connect(m, wiring.flipped(self.o), buffer.o)
         return m
 
-    def _follow(self, m, order, active, frozen, issue):
+    def _follow(self, m, order, backward, gradient, issue):
         m.d.comb += [
-            order.i_active.eq(active), order.i_frozen.eq(frozen), order.i_issue.eq(issue),
+            order.i_backward.eq(backward), order.i_gradient.eq(gradient), order.i_issue.eq(issue),
             order.i_last.eq(self.i.payload.last), order.i_pass.eq(self.i_pass),
             order.i_pass_tile.eq(self.i_pass_tile), self.o_pass_free.eq(order.o_pass_free),
             order.i_ready.eq(self.i_gradient_ready), order.i_n_chunks.eq(self.i_n_chunks),
             order.i_position_valid.eq(self.i_position_valid),
             self.o_position_swap.eq(order.o_position_swap)]
 
-    def _swaps(self, m, swap, shift_swap, order):
-        """Strobes of each kind of constants, from 0 cycles after their beat is with the lanes on.
+    def _swaps(self, m, kinds):
+        """Strobes of each kind of constants, from 0 cycles after the first of their beats is with the lanes on.
 
-        A tile's beats follow its swap; the first one of a backward tile's sample comes with the swap of its shift.
+        That beat follows, at the earliest in the next cycle.
         """
-        kinds = {"tile": (swap, Const(0)), "shift": (shift_swap, order.o_swap if order else Const(0))}
-        lines = {}
-        for kind, (before, within) in kinds.items():
-            first = Signal(name=f"{kind}_swap_before")
-            m.d.sync += first.eq(before)
-            cycles = max(cycles for other, cycles in lane_class(self.config).swaps.values() if other == kind)
-            lines[kind] = _delays(m, comb(m, first | within, f"{kind}_swap"), cycles, f"{kind}_swap", reset_less=False)
+        lines, uses = {}, lane_class(self.config).swaps(self.config).values()
+        for kind, swap in kinds.items():
+            cycles = max(cycles for other, cycles in uses if other == kind)
+            lines[kind] = _delays(m, comb(m, swap, f"{kind}_swap"), 1 + cycles, f"{kind}_swap", reset_less=False)[1:]
         return lines
 
     def _lanes(self, m, swaps, activation, order, backward):
@@ -202,7 +201,7 @@ class Normaliser(wiring.Component):
                 m.d.comb += [getattr(lane, f"i_{name}_shift").eq(shift), getattr(lane, f"i_{name}_chain").eq(chain)]
             m.d.comb += [
                 *(getattr(lane, f"i_{name}_swap").eq(swaps[kind][cycles])
-                  for name, (kind, cycles) in lane_class(self.config).swaps.items()),
+                  for name, (kind, cycles) in lane_class(self.config).swaps(self.config).items()),
                 lane.i_x.eq(entered["x"][i]), lane.i_activation.eq(activation),
                 *(getattr(lane, f"i_{name}").eq(value) for name, value in entered.items() if name in lane.follows)]
         return lanes

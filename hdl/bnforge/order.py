@@ -20,14 +20,15 @@ class GradientOrder(wiring.Component):
 
     Members
     -------
-    i_active, i_frozen : the tile at the FIFO's end is a backward one; it has no sample
+    i_backward : the tile at the FIFO's end is a backward one
+    i_gradient : in the next cycle it is one with a sample
     i_issue, i_last : its beat, or that of a forward tile, leaves in this cycle; it is the last of its tile
     o_may_leave : a beat of the backward tile may
     i_pass, i_pass_tile, o_pass_free : strobe, one more beat of the tile at the input lies outside its sample; the
         number of that tile modulo 4; it may be strobed
     i_ready, i_n_chunks : strobe, the constants of the next sample are complete; its chunks
     o_free : none are waiting
-    o_swap : these constants become active for beats from this cycle on
+    o_swap : these constants become active for beats from the next cycle on
     i_position_valid, o_position_swap : the next chunk's positions wait; they become active in the next cycle
     o_adds, o_matches, o_position : the beat meets an addend; it may be an extremum; its position in its chunk
     """
@@ -37,7 +38,7 @@ class GradientOrder(wiring.Component):
         self.fifo_depth = fifo_depth
         n_chunks = range(config.n_chunks + 1)
         super().__init__({
-            "i_active": In(1), "i_frozen": In(1), "i_issue": In(1), "i_last": In(1), "o_may_leave": Out(1),
+            "i_backward": In(1), "i_gradient": In(1), "i_issue": In(1), "i_last": In(1), "o_may_leave": Out(1),
             "i_pass": In(1), "i_pass_tile": In(2), "o_pass_free": Out(1),
             "i_ready": In(1), "i_n_chunks": In(n_chunks), "o_free": Out(1), "o_swap": Out(1),
             "i_position_valid": In(1), "o_position_swap": Out(1),
@@ -47,39 +48,39 @@ class GradientOrder(wiring.Component):
         m = Module()
         config = self.config
         tile = Signal(2)  # number of the tile at the FIFO's end, modulo 4
-        with m.If(self.i_issue & self.i_last):
+        tile_end = comb(m, self.i_issue & self.i_last, "tile_end")
+        with m.If(tile_end):
             m.d.sync += tile.eq(tile + 1)
         has_pass = self._passes(m, tile)
 
         waiting, waiting_chunks = Signal(), Signal.like(self.i_n_chunks)
-        in_sample, n_chunks = Signal(), Signal.like(self.i_n_chunks)
+        loaded, n_chunks = Signal(), Signal.like(self.i_n_chunks)  # constants of the tile at the FIFO's end
         position, chunk = Signal(config.position_width), Signal(range(config.n_chunks + 1))
         positions_active = Signal()
-        start = comb(m, self.i_active & ~self.i_frozen & ~in_sample & waiting & ~has_pass, "start")
-        sample = comb(m, in_sample | start, "sample")
-        in_chunks = comb(m, chunk < Mux(in_sample, n_chunks, waiting_chunks), "in_chunks")
+        load = comb(m, self.i_gradient & (tile_end | ~loaded) & (waiting | self.i_ready), "load")
+        sample = comb(m, loaded & ~has_pass, "sample")
+        in_chunks = comb(m, chunk < n_chunks, "in_chunks")
         m.d.comb += [
-            self.o_free.eq(~waiting), self.o_swap.eq(start),
-            self.o_may_leave.eq(has_pass | (sample & (~in_chunks | positions_active))),
+            self.o_free.eq(~waiting), self.o_swap.eq(load),
+            self.o_may_leave.eq(has_pass | (loaded & (~in_chunks | positions_active))),
             self.o_adds.eq(sample), self.o_matches.eq(sample & in_chunks), self.o_position.eq(position)]
 
         leaves = comb(m, self.i_issue & sample, "leaves")
         chunk_end = comb(m, leaves & in_chunks & (position.all() | self.i_last), "chunk_end")
         m.d.comb += self.o_position_swap.eq(self.i_position_valid & (~positions_active | chunk_end))
         with m.If(chunk_end):
-            m.d.sync += positions_active.eq(0)
+            m.d.sync += [positions_active.eq(0), chunk.eq(chunk + 1)]
         with m.If(self.o_position_swap):
             m.d.sync += positions_active.eq(1)
-        with m.If(start):
-            m.d.sync += [waiting.eq(0), in_sample.eq(1), n_chunks.eq(waiting_chunks)]
-        with m.If(self.i_ready):
-            m.d.sync += [waiting.eq(1), waiting_chunks.eq(self.i_n_chunks)]
         with m.If(leaves):
             m.d.sync += position.eq(position + 1)
-        with m.If(chunk_end):
-            m.d.sync += chunk.eq(chunk + 1)
-        with m.If(leaves & self.i_last):
-            m.d.sync += [in_sample.eq(0), position.eq(0), chunk.eq(0)]
+        with m.If(tile_end):
+            m.d.sync += [loaded.eq(0), position.eq(0), chunk.eq(0)]
+        m.d.sync += waiting.eq((waiting | self.i_ready) & ~load)
+        with m.If(self.i_ready):
+            m.d.sync += waiting_chunks.eq(self.i_n_chunks)
+        with m.If(load):
+            m.d.sync += [loaded.eq(1), n_chunks.eq(Mux(waiting, waiting_chunks, self.i_n_chunks))]
         return m
 
     def _passes(self, m, tile):
@@ -89,7 +90,7 @@ class GradientOrder(wiring.Component):
         owners = Array(Signal(2, name=f"pass_tile{i}") for i in range(2))
         parity, input_parity = tile[0], self.i_pass_tile[0]
         m.d.comb += self.o_pass_free.eq(~some[input_parity] | (owners[input_parity] == self.i_pass_tile))
-        has_pass = comb(m, self.i_active & some[parity] & (owners[parity] == tile), "has_pass")
+        has_pass = comb(m, self.i_backward & some[parity] & (owners[parity] == tile), "has_pass")
         for i, count in enumerate(counts):
             more = self.i_pass & (input_parity == i)
             less = comb(m, self.i_issue & has_pass & (parity == i), f"pass_used{i}")

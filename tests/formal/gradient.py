@@ -71,7 +71,7 @@ class GradientPasses(TilesInside):
             m.d.sync += sizes[self.tile].eq(finish.payload)
 
         counts, owners = order["counts"], order["owners"]
-        self.in_sample = in_sample = order["in_sample"]
+        self.in_sample = in_sample = order["sample"]
         now = Cat(self.in_backward, self.frozen)
         self.gradients = []
         for i in range(4):
@@ -129,7 +129,7 @@ class GradientConstants(GradientPasses):
         super().specify(m)
         config, unit, order, out = self.config, self.parts.scalar, self.order, self.out
         end = BackwardSchedule.cycles(config.lanes)
-        waiting, start = order["waiting"], order["start"]
+        waiting, load = order["waiting"], order["load"]
         check(m, unit.o_gradient_ready == (self.backward & (self.time == end) & ~unit.o_frozen))
         check(m, unit.o_gradient_start == (self.backward & (self.time == 0) & ~unit.o_frozen))
         self.owner = owner = Signal(2, name="announced_tile")
@@ -144,23 +144,25 @@ class GradientConstants(GradientPasses):
         gradients = Array(self.gradients)
         after = (out + 1)[:2]
         here, there = gradients[out], (self.ahead > 1) & gradients[after]
-        present = order["in_sample"]
+        present = order["loaded"]
         first, second = waiting & (owner == out), waiting & (owner == after)
         check(m, given <= 2, (given >= 0) | unit.o_frozen, ~(here & ~present) | ((given >= 1) == first), ~there |
               ((given >= 2) == second), ~present | (here & self.normaliser["active"] & (given >= 1)),
               ~waiting | (first & here & ~present & (given >= 1)) | (
                   second & there & (given >= 2) & (present | ~here)),
               ~(self.backward & ~unit.o_frozen & (self.time <= end)) | ~waiting,
-              ~(self.forward | (self.loading & ~unit.o_backward)) | ~waiting, ~start | first)
+              ~(self.forward | (self.loading & ~unit.o_backward)) | ~waiting,
+              ~load | (self.announced & (owner == (out + order["tile_end"])[:2])))
         check(m, ~waiting | (order["waiting_chunks"] == self._chunks(self.sizes[owner])),
               ~present | (order["n_chunks"] == self.chunks))
 
         # Place in the sample.
         chunk, position = order["chunk"], order["position"]
         whole = self.index >> config.position_width
-        check(m, ~present | (position == self.index[:config.position_width]),
-              ~present | (chunk == Mux(whole < self.chunks, whole, self.chunks)),
-              present | ((position == 0) & (chunk == 0)))
+        leaves = self.in_sample
+        check(m, ~leaves | (position == self.index[:config.position_width]),
+              ~leaves | (chunk == Mux(whole < self.chunks, whole, self.chunks)),
+              leaves | ((position == 0) & (chunk == 0)))
 
         # The chains of the lanes.
         next_valid, next_tile = self.normaliser["next_valid"], self.normaliser["next_tile"]
@@ -168,7 +170,7 @@ class GradientConstants(GradientPasses):
         shifts = lane.i_b_shift | lane.i_plus_shift | lane.i_minus_shift
         check(m, ~lane.i_a_shift | ~next_valid,
               ~shifts | (~waiting & ~(next_valid & ~next_tile.backward) & ~lane.i_b_swap))
-        self.witness.append(start & (given == 1))
+        self.witness.append(load)
 
 
 class PositionSets(GradientConstants):
@@ -182,7 +184,7 @@ class PositionSets(GradientConstants):
         super().specify(m)
         order, out, owner = self.order, self.out, self.owner
         loader, inside = self.parts.positions, opened(self.parts.positions)
-        waiting, present, chunk = self.announced, order["in_sample"], order["chunk"]
+        waiting, present, chunk = self.announced, order["loaded"], order["chunk"]
         n_chunks, waiting_chunks = order["n_chunks"], self._chunks(self.sizes[owner])
         loading, to_load = inside["loading"], inside["waiting"]
         active, complete = order["positions_active"], loader.o_valid

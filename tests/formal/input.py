@@ -88,7 +88,8 @@ class InputContract(wiring.Component):
             place, first_block = inside["place"], inside["first_block"]
             on = is_open & backward
             check(m, dut.o_gradient == (take & backward), ~dut.o_gradient | dut.o_summing,
-                  ~on | (place == in_sum), on | (place == 0), ~on | (first_block == ~any_block), on | first_block,
+                  ~on | (place == in_sum), on | (place == 0), inside["at_block_end"] == place.all(),
+                  ~on | (first_block == ~any_block), on | first_block,
                   ~dut.o_gradient | (dut.o_sum_end == (beat.last | (in_sum == SUM_BLOCK - 1))),
                   ~dut.o_gradient | (dut.o_first_block == ~any_block), in_sum != SUM_BLOCK if not config.has_forward
                   else ~on | (in_sum != SUM_BLOCK), ~on | ~first | ~any_block,
