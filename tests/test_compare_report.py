@@ -53,7 +53,7 @@ def made_up(task, factor):
         return {"verdicts": {"equivalent": 20}, "others": {"fifo": "has memories: simulated only"}, "gates": 9000,
                 "gates_proved": 8000}
     if task.stage.name == "fpga":
-        return {"luts": 1000, "ffs": 500, "dsps": 4, "brams": 2, "fmax_mhz": 90.0 + lanes, "path_from": "here",
+        return {"speed": 8, "luts": 1000, "ffs": 500, "dsps": 4, "brams": 2, "fmax_mhz": 90.0 + lanes, "path_from": "here",
                 "path_to": "there", "path_ns": 9.5}
     assert task.stage.name == "traffic"
     rows = []
@@ -108,7 +108,7 @@ def test_targets_are_computed_from_the_figures(report):
     assert why.startswith("lane arithmetic and scalar unit are 72% of `opn16_divider`; the rest, which")
     assert target(report, "power saved by constant extraction, lane arithmetic and", "opn16_divider") == (
         1 - 1.5 / 9.5, True)
-    assert target(report, "clock on ECP5, 16 lanes", "opn16") == (106.0, True)
+    assert target(report, "clock on ECP5, speed grade 8, 16 lanes", "opn16") == (106.0, True)
     value, met = target(report, "off-chip bytes, n = 64·56·56", "two16")
     assert value == pytest.approx(10 / 3) and met
     assert target(report, "gates per lane, core over lanes", "single16") == (2.0, True)
@@ -138,6 +138,7 @@ def test_tables_have_every_variant_and_case(report):
     cases = [task.options["cases"] for task in plan(list(VARIANTS.values())) if task.stage.name == "traffic"]
     assert len(case_rows(report)) == 1 + sum(map(len, cases)) and max(map(len, cases)) == len(CASES)
     assert [row[1] for row in fpga_rows(report)[1:3]] == ["4", "16"]
+    assert [row[2] for row in fpga_rows(report)[1:3]] == ["8", "8"]
     assert check_rows(report)[1] == ["opn16", "4", "20", "1", "8,000", "9,000", "128"]
     assert markdown(rows).count("\n") == len(rows)
     assert len({len(line) for line in aligned(rows).splitlines()[3:]}) == 1

@@ -65,13 +65,15 @@ class BackwardSteps:
         self._total_addresses(m)
 
     def _total_addresses(self, m):
+        """In registers, because the memory of the totals answers late: chosen a cycle before."""
         unit, run = self.unit, self.run
-        m.d.comb += [
-            unit.o_total_product.eq(run.in_phase(BackwardSchedule.READ_PRODUCT)),
-            unit.o_total_lane.eq(Mux(unit.o_total_product, run.lane_at(BackwardSchedule.READ_PRODUCT, "product_read"),
-                                     Mux(run.in_phase(BackwardSchedule.READ_G),
-                                         run.lane_at(BackwardSchedule.READ_G, "g_read"),
-                                         run.lane_at(BackwardSchedule.TIMES_G - 1, "g_again"))))]
+        product, g, again = (step - 1 for step in (
+            BackwardSchedule.READ_PRODUCT, BackwardSchedule.READ_G, BackwardSchedule.TIMES_G - 1))
+        m.d.sync += [
+            unit.o_total_product.eq(run.in_phase(product)),
+            unit.o_total_lane.eq(Mux(
+                run.in_phase(product), run.lane_at(product, "product_read"),
+                Mux(run.in_phase(g), run.lane_at(g, "g_read"), run.lane_at(again, "g_again"))))]
 
     def _centre(self, m):
         """beta' = b + mu · a."""

@@ -118,7 +118,7 @@ def _nextpnr(netlist, device, speed, seed, clock_mhz):
         (work / "design.json").write_text(netlist, encoding="utf-8")
         arguments = [f"--{device}", "--package", DEVICES[device], "--speed", str(speed), "--json", "design.json",
                      "--report", "report.json", "--out-of-context", "--freq", str(clock_mhz), "--timing-allow-fail",
-                     "--seed", str(seed)]
+                     "--placer", "static", "--seed", str(seed)]
         result = subprocess.run([sys.executable, "-c", _WORKER, *arguments], cwd=work, capture_output=True, text=True,
                                 check=False)
         if result.returncode:

@@ -73,7 +73,8 @@ def page(report, pictures):
     parts = [_HEAD, _variants(report), f"## Figures\n\n{figures}\n\n{legend}\n",
              f"## Targets\n\n{markdown(target_rows(report))}\n", *filter(None, [_missed(report)]),
              *(f"![{PICTURES[name][1]}](compare_{name}.svg)\n" for name in pictures), _RULES, _accesses(report),
-             f"## ECP5\n\nSpeed grade 6, out of context, one seed.\n\n{markdown(fpga_rows(report))}\n",
+             "## ECP5\n\nLFE5U-85F, speed grade 8 the fastest; out of context, one seed.\n\n"
+             f"{markdown(fpga_rows(report))}\n",
              f"## Gates against RTL\n\n{_CHECKS}\n{markdown(check_rows(report))}\n",
              f"## Bytes per element\n\n{markdown(case_rows(report))}\n"]
     return "\n".join(parts)

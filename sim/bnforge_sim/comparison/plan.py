@@ -3,10 +3,12 @@
 from .tasks import Stage, Task
 from .variants import LARGE, PRODUCT, SMALL, VARIANTS
 
-__all__ = ["STAGES", "CASES", "CLOCK_MHZ", "NARROW", "REFERENCE", "SPEED", "SEEDS", "STANDARD", "plan"]
+__all__ = ["STAGES", "CASES", "CLOCK_MHZ", "SPEED_GRADE", "NARROW", "REFERENCE", "SPEED", "SEEDS", "STANDARD", "plan"]
 
 CLOCK_MHZ = 100.0
 """Of the power figures."""
+SPEED_GRADE = 8
+"""Of the ECP5: the fastest one."""
 REFERENCE = {"large": (64, 56, 56, 128), "middle": (64, 14, 14, 128)}
 """N, H, W and bits of the bus at which the targets are stated."""
 NARROW = (64, 14, 14, 64)
@@ -67,6 +69,7 @@ def _cases(variant, quick):
 def _options(stage, variant, quick, liberty):
     return {"area": {"liberty": liberty}, "equivalence": {"liberty": liberty},
             "gates": {"clock_mhz": CLOCK_MHZ, "liberty": liberty},
+            "fpga": {"speed": SPEED_GRADE},
             "traffic": {"cases": [list(case) for case in _cases(variant, quick)]},
             "digits": {"seeds": _QUICK_SEEDS if quick else SEEDS, "epochs": _QUICK_EPOCHS if quick else EPOCHS},
             }.get(stage.name, {})

@@ -58,12 +58,13 @@ def case_rows(report):
 
 def fpga_rows(report):
     """Title row, then resources, clock and longest path of each build that was placed and routed."""
-    rows = [["variant", "lanes", "LUT4", "flip-flops", "DSP", "block RAM", "MHz", "longest path", "ns"]]
+    rows = [["variant", "lanes", "grade", "LUT4", "flip-flops", "DSP", "block RAM", "MHz", "longest path", "ns"]]
     for name, entry in report["variants"].items():
         for key, outcome in entry["stages"].items():
             if key.startswith("fpga ") and "result" in outcome:
                 found = outcome["result"]
-                rows.append([name, key.split()[1], *(f"{found[what]:,}" for what in ("luts", "ffs", "dsps", "brams")),
+                used = (f"{found[what]:,}" for what in ("speed", "luts", "ffs", "dsps", "brams"))
+                rows.append([name, key.split()[1], *used,
                              f"{found['fmax_mhz']:.1f}", f"`{found['path_from']}` to `{found['path_to']}`",
                              f"{found['path_ns']:.2f}"])
     return rows

@@ -2,7 +2,7 @@
 
 from .lookup import case_row, figure_of, result_of
 from .parts import EXTRACTION_PARTS
-from .plan import NARROW, REFERENCE
+from .plan import NARROW, REFERENCE, SPEED_GRADE
 from .variants import LARGE, PRODUCT, SMALL, VARIANTS
 
 __all__ = ["TARGETS", "judged"]
@@ -104,7 +104,7 @@ def _targets():
         yield "gates in each lane", against, 1.0, "ratio", _more("lane_ge")
         yield "gates per lane, core over lanes", against, 1.0, "ratio", _more("ge_per_lane")
         yield "gates per lane at one element per cycle", against, 1.0, "ratio", _at_equal_rate
-    yield f"clock on ECP5, {LARGE} lanes", PRODUCT, 100.0, "MHz", _clock
+    yield f"clock on ECP5, speed grade {SPEED_GRADE}, {LARGE} lanes", PRODUCT, 100.0, "MHz", _clock
 
 
 TARGETS = tuple(_targets())

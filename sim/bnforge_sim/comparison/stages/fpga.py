@@ -7,11 +7,13 @@ from bnforge.flows.fpga import fpga
 __all__ = ["run"]
 
 
-def run(config):
+def run(config, speed):
     """What :func:`bnforge.flows.fpga.fpga` says, without the seconds.
 
     Parameters
     ----------
     config : Config
+    speed : int
+        Speed grade.
     """
-    return {name: value for name, value in asdict(fpga(config)).items() if name != "seconds"}
+    return {name: value for name, value in asdict(fpga(config, speed=speed)).items() if name != "seconds"}
