@@ -53,8 +53,8 @@ def made_up(task, factor):
         return {"verdicts": {"equivalent": 20}, "others": {"fifo": "has memories: simulated only"}, "gates": 9000,
                 "gates_proved": 8000}
     if task.stage.name == "fpga":
-        return {"speed": 8, "luts": 1000, "ffs": 500, "dsps": 4, "brams": 2, "fmax_mhz": 90.0 + lanes, "path_from": "here",
-                "path_to": "there", "path_ns": 9.5}
+        return {"speed": 8, "luts": 1000, "ffs": 500, "dsps": 4, "brams": 2, "fmax_mhz": 90.0 + lanes,
+                "path_from": "here", "path_to": "there", "path_ns": 9.5}
     assert task.stage.name == "traffic"
     rows = []
     for *dims, width in task.options["cases"]:

@@ -77,6 +77,13 @@ def test_state_is_defined_by_reset_not_by_initial_values(generated, name):
 
 
 @every_core
+def test_every_register_has_a_name_of_the_generator(generated, name):
+    """A tuple of Signals is assigned without names, and netlists and timing reports are read by name."""
+    source = (generated(name) / f"{name}.sv").read_text()
+    assert not re.findall(r"^.*\breg\b.*\b_?signal_?\d*;$", source, re.M)
+
+
+@every_core
 def test_every_module_is_named_after_the_core_and_no_two_are_the_same(generated, name):
     source = (generated(name) / f"{name}.sv").read_text()
     modules = re.findall(r"^module (\w+) \((.*?)^endmodule", source, re.M | re.S)

@@ -46,7 +46,8 @@ class SampleSteps:
                      unit.o_range_lane.eq(run.lane_at(ForwardSchedule.TIMES_RANGE - 1, "range_read"))]
         acc = unit.i_sum.acc
         magnitude = Signal(shape.width, reset_less=True)
-        sign, anchor = Signal(reset_less=True), Signal(shape.anchor_width, reset_less=True)
+        sign = Signal(reset_less=True)
+        anchor = Signal(shape.anchor_width, reset_less=True)
         m.d.sync += [magnitude.eq(Mux(acc[-1], -acc, acc)), sign.eq(acc[-1]), anchor.eq(unit.i_sum.anchor)]
 
         top = shape.top_exponent(anchor) + WORKING.bias

@@ -94,7 +94,9 @@ class JobControl(wiring.Component):
         error = self._first_error(m, here, comb(m, ~valid, "invalid"), uneven)
 
         failed = comb(m, error.any | self.i_reset, "failed")
-        idle, draining, fetching = Signal(), Signal(), Signal()
+        idle = Signal()
+        draining = Signal()
+        fetching = Signal()
 
         def leave():
             """Out of a state of a run, whatever else it wanted."""
@@ -171,11 +173,14 @@ class JobControl(wiring.Component):
         config = self.config
         width, n_words, array = config.bus.address_width, config.job_words, config.array is not None
         bits = TRANSPOSE.bit_length() if array else max(config.programs) + 1
-        follows, mask = Signal(width), Signal(bits, name="used")
+        follows = Signal(width)
+        mask = Signal(bits, name="used")
         rows = Signal(32) if array else Const(0, 0)
         pointers = [Signal(width, name=f"pointer{i}") for i in range(len(config.programs))]
         strange = Signal(n_words)  # words with bits that must be 0
-        write, index, value = Signal(), Signal(range(n_words)), Signal(32)
+        write = Signal()
+        index = Signal(range(n_words))
+        value = Signal(32)
         m.d.comb += [write.eq(self.i_job_write), index.eq(self.i_job_index), value.eq(self.i_job_data)]
         with m.If(self.i.valid & self.i.ready):
             m.d.comb += [write.eq(1), index.eq(fetched), value.eq(self.i.payload.data)]

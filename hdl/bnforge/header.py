@@ -61,11 +61,15 @@ class HeaderUnit(wiring.Component):
         m = Module()
         config = self.config
         full, word, last, (clean, nan, inf) = self._register(m)
-        taken, write_slot, read_slot = Signal(2), Signal(), Signal()
+        taken = Signal(2)
+        write_slot = Signal()
+        read_slot = Signal()
         stopped = comb(m, self.o_refused | self.o_misframed, "stopped")
         # The fixed words, then for each lane the words of its channel.
-        fixed, in_channels = Signal(range(HEADER_FIXED_WORDS)), Signal()
-        lane, index = Signal(lane_width(config)), Signal(range(config.record_words if config.has_backward else 2))
+        fixed = Signal(range(HEADER_FIXED_WORDS))
+        in_channels = Signal()
+        lane = Signal(lane_width(config))
+        index = Signal(range(config.record_words if config.has_backward else 2))
         tile = Array(self.o_tiles)[write_slot]
         backward = is_backward(config, tile)
         at_start = comb(m, ~in_channels & (fixed == 0), "at_start")
@@ -133,7 +137,8 @@ class HeaderUnit(wiring.Component):
     def _register(self, m):
         """The word in a register: whether there is one, the word, its end; and, as of :func:`.sanitise`, its value."""
         full = Signal()
-        word, last = Signal(_WORD, reset_less=True), Signal(name="word_last", reset_less=True)
+        word = Signal(_WORD, reset_less=True)
+        last = Signal(name="word_last", reset_less=True)
         clean, nan, inf = sanitise(m, FP32, self.i.payload.data, name="word")
         value = [Signal(len(part), name=f"word_{name}", reset_less=True)
                  for part, name in ((clean, "value"), (nan, "nan"), (inf, "infinity"))]

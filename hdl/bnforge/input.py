@@ -92,13 +92,17 @@ class InputStage(wiring.Component):
         m = Module()
         config = self.config
         full, beat = self._register(m, self.i, "x", self._sanitised(m))
-        is_open, frozen = Signal(), Signal()
+        is_open = Signal()
+        frozen = Signal()
         sample_len = Signal(config.sample_len_width)
         mask = Signal(config.lanes)
         count = Signal(config.sample_len_width)  # beats of this sample so far
-        at_end, at_len = Signal(reset_less=True), Signal(reset_less=True)  # it is sample_len - 1, or sample_len
-        first, sum_busy = Signal(init=1), Signal()
-        backward = Signal() if config.has_forward and config.has_backward else Const(config.has_backward, 1)
+        at_end = Signal(reset_less=True)  # count is sample_len - 1
+        at_len = Signal(reset_less=True)  # it is sample_len
+        first = Signal(init=1)
+        sum_busy = Signal()
+        both = config.has_forward and config.has_backward
+        backward = Signal(name="backward") if both else Const(config.has_backward, 1)
 
         here, sum_end, hold = full & is_open, Const(0), Const(0)
         counts = Const(0)
@@ -212,7 +216,8 @@ class InputStage(wiring.Component):
 
     def _backward(self, m, beat, y, backward, frozen, at_len, here):
         """Blocks of gradients, beats outside the sample, and the comparison of the ends."""
-        place, first_block = Signal(range(SUM_BLOCK)), Signal(init=1)
+        place = Signal(range(SUM_BLOCK))
+        first_block = Signal(init=1)
         at_block_end = Signal()  # place is the last
         block_end = comb(m, backward & (beat.last | at_block_end), "block_end")
         passes = comb(m, backward & (frozen | at_len), "passes")

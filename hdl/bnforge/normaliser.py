@@ -119,8 +119,10 @@ class Normaliser(wiring.Component):
             m.submodules.order = order = GradientOrder(config, self.fifo_depth)
 
         tile = data.StructLayout({"activation": Activation, "backward": 1, "frozen": 1})
-        next_valid, next_tile = Signal(), Signal(tile)
-        active, present = Signal(), Signal(tile)
+        next_valid = Signal()
+        next_tile = Signal(tile)
+        active = Signal()
+        present = Signal(tile)
         may_leave = comb(m, ~present.backward | order.o_may_leave, "may_leave") if order else Const(1)
         ready = comb(m, active & buffer.o_credit & may_leave, "ready")
         issue = comb(m, self.i.valid & ready, "issue")

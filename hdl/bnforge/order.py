@@ -53,9 +53,12 @@ class GradientOrder(wiring.Component):
             m.d.sync += tile.eq(tile + 1)
         has_pass = self._passes(m, tile)
 
-        waiting, waiting_chunks = Signal(), Signal.like(self.i_n_chunks)
-        loaded, n_chunks = Signal(), Signal.like(self.i_n_chunks)  # constants of the tile at the FIFO's end
-        position, chunk = Signal(config.position_width), Signal(range(config.n_chunks + 1))
+        waiting = Signal()
+        waiting_chunks = Signal.like(self.i_n_chunks)
+        loaded = Signal()  # constants of the tile at the FIFO's end
+        n_chunks = Signal.like(self.i_n_chunks)
+        position = Signal(config.position_width)
+        chunk = Signal(range(config.n_chunks + 1))
         positions_active = Signal()
         load = comb(m, self.i_gradient & (tile_end | ~loaded) & (waiting | self.i_ready), "load")
         sample = comb(m, loaded & ~has_pass, "sample")

@@ -58,9 +58,14 @@ class PositionLoader(wiring.Component):
         config = self.config
         per_word, n_word_bits = config.positions_per_word, _word_bits(config)
         pair, chunk_bits = position_pair_layout(config), per_word - 1
-        waiting, waiting_tile, waiting_chunks = Signal(), Signal(2), Signal.like(self.i_n_chunks)
-        loading, tile, n_chunks = Signal(), Signal(2), Signal.like(self.i_n_chunks)
-        chunk, lane = Signal(range(max(2, config.n_chunks))), Signal(lane_width(config))
+        waiting = Signal()
+        waiting_tile = Signal(2)
+        waiting_chunks = Signal.like(self.i_n_chunks)
+        loading = Signal()
+        tile = Signal(2)
+        n_chunks = Signal.like(self.i_n_chunks)
+        chunk = Signal(range(max(2, config.n_chunks)))
+        lane = Signal(lane_width(config))
 
         shift = comb(m, loading & (~self.o_valid | self.i_swap), "shift")
         last_lane = comb(m, lane == config.lanes - 1, "last_lane")

@@ -59,9 +59,12 @@ class RangeUnit(wiring.Component):
         config = self.config
         remaining = Signal(range(config.lanes + 1))
         lane = Signal(lane_width(config))
-        chunk, tile = Signal.like(self.i_chunk), Signal(2)
+        chunk = Signal.like(self.i_chunk)
+        tile = Signal(2)
         # One cycle after ``i_load`` the lanes take their snapshots; from the next on lane after lane leaves.
-        loading, next_chunk, next_tile = Signal(), Signal.like(self.i_chunk), Signal(2)
+        loading = Signal()
+        next_chunk = Signal.like(self.i_chunk)
+        next_tile = Signal(2)
         m.d.sync += [loading.eq(self.i_load), next_chunk.eq(self.i_chunk), next_tile.eq(self.i_tile)]
         leaving = comb(m, remaining != 0, "leaving")
         with m.If(leaving):

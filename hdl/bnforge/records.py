@@ -73,7 +73,8 @@ class RecordUnit(wiring.Component):
         tile = Signal(2)  # tile number modulo 4, in step with the input stage
         slot = tile[0]
         longest = config.record_words if config.has_forward else GRADIENT_WORDS
-        lane, word = Signal(lane_width(config)), Signal(range(longest))
+        lane = Signal(lane_width(config))
+        word = Signal(range(longest))
         busy = Signal()
         todo = Signal(config.lanes, reset_less=True)  # enabled lanes from ``lane`` on
         advance = comb(m, ~self.o.valid | self.o.ready, "advance")

@@ -48,7 +48,8 @@ class SampleFIFO(wiring.Component):
             m.d.sync += arrives.eq(writes)
         m.d.comb += [beats.w_en.eq(arrives), beats.w_data.eq(codes)]
         reads = comb(m, self.r_en & self.r_rdy, "reads")
-        level, full = Signal(range(self.depth + 1)), Signal()
+        level = Signal(range(self.depth + 1))
+        full = Signal()
         m.d.sync += [level.eq(level + writes - reads),
                      full.eq(~reads & ((level == self.depth) | (writes & (level == self.depth - 1))))]
         m.d.comb += [
@@ -61,7 +62,8 @@ class SampleFIFO(wiring.Component):
         """Whether the beat at the output is the last of its tile, in a register."""
         written, read = (Signal(range(self.depth + 2), name=name) for name in ("written", "read"))
         following = Signal(range(self.depth + 2), init=1)
-        last, waiting = Signal(), Signal()
+        last = Signal()
+        waiting = Signal()
         head = Signal.like(written, name="head")
         m.submodules.ends = ends = fifo.SyncFIFO(width=len(written), depth=TILES_IN_FLIGHT)
         ended = comb(m, reads & last, "ended")

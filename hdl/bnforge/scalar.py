@@ -129,7 +129,8 @@ class ScalarUnit(wiring.Component):
         self.sequencer = sequencer = Sequencer(m, config)
         operators = Operators(m, config, sequencer, tile.eps)
         forward, backward = self._runs(sequencer)
-        loading, load_index = Signal(), Signal(range(config.lanes + 2))
+        loading = Signal()
+        load_index = Signal(range(config.lanes + 2))
         sample_len, loads = self._control(m, slot, forward, backward, loading, self.i_job.payload.frozen)
         with m.If(loads):
             m.d.sync += [loading.eq(1), load_index.eq(0)]
@@ -237,7 +238,8 @@ class ScalarUnit(wiring.Component):
         return register
 
     def _loading(self, m, loading, index):
-        loaded, lane = Signal(), Signal(lane_width(self.config))
+        loaded = Signal()
+        lane = Signal(lane_width(self.config))
         m.d.sync += [loaded.eq(loading & (index < self.config.lanes)), lane.eq(index)]
         return loaded, lane
 

@@ -67,9 +67,12 @@ class TotalsUnit(wiring.Component):
         m = Module()
         config, layout = self.config, total_layout(self.config)
         # The block's number of waiting cycles, then lane and sum in turn.
-        wait, reading = Signal(range(RecoveryLane.latency)), Signal()
-        lane, is_product = Signal(lane_width(config)), Signal()
-        first, parity = Signal(), Signal()
+        wait = Signal(range(RecoveryLane.latency))
+        reading = Signal()
+        lane = Signal(lane_width(config))
+        is_product = Signal()
+        first = Signal()
+        parity = Signal()
         with m.If(wait != 0):
             m.d.sync += wait.eq(wait - 1)
         with m.If(wait == 1):

@@ -124,7 +124,8 @@ class SystolicArray(wiring.Component):
                 m.d.comb += decoder.i_exponent.eq(beat.exponents[number // config.storage.group])
         row = stream.Signature(row_layout(config)).create(path=("row",))
         taken = comb(m, self.i_a.valid & self.i_a.ready, "taken")
-        codes, last = Signal(row.payload.codes.shape(), reset_less=True), Signal(reset_less=True)
+        codes = Signal(row.payload.codes.shape(), reset_less=True)
+        last = Signal(reset_less=True)
         full = Signal()
         m.d.comb += [self.i_a.ready.eq((~full | row.ready) & ~rows.o_misframed), row.valid.eq(full),
                      row.payload.codes.eq(codes), row.payload.last.eq(last)]

@@ -115,7 +115,8 @@ class Column(wiring.Component):
     def _queue(self, m, total):
         """The sum that was read to go out, rounded, at the end of the queue; returns whether it is saturated."""
         config = self.config
-        emitting, place = Signal(), Signal((queue_depth(config) - 1).bit_length())
+        emitting = Signal()
+        place = Signal((queue_depth(config) - 1).bit_length())
         m.d.sync += [emitting.eq(self.i_control.emit), place.eq(place + emitting)]
         code, saturated = round_to(m, config.output, decode(m, config.accumulate, total, name="total"), name="result")
         m.submodules.queue = queue = memory.Memory(shape=config.output.width, depth=queue_depth(config), init=[])

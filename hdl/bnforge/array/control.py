@@ -32,7 +32,8 @@ class WeightControl(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         row = Signal(self.o_load.row.shape())
-        loaded, ended = Signal(), Signal()  # ``ended``: the last beat of the block was taken
+        loaded = Signal()
+        ended = Signal()  # the last beat of the block was taken
         filling = comb(m, ~loaded & ended, "filling")
         m.d.comb += [
             self.o_ready.eq(~loaded & ~ended & ~self.i_hold), self.o_load.row.eq(row), self.o_zero.eq(filling),
@@ -76,16 +77,19 @@ class RowControl(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        row, first = Signal(range(config.depth)), Signal(init=1)  # of the pass; the pass is the first of its block
+        row = Signal(range(config.depth))  # of the pass
+        first = Signal(init=1)  # the pass is the first of its block
         # Two blocks are under way at most: one goes out while rows of the next one enter. Of each, its last row.
-        block, leaving = Signal(2), Signal(2)
+        block = Signal(2)
+        leaving = Signal(2)
         tops = [Signal(range(config.depth), name=f"top{i}", reset_less=True) for i in range(2)]
         known = [Signal(name=f"known{i}") for i in range(2)]
         top = comb(m, Array(tops)[block[0]], "top")
         under_way, ready, sent = (Signal(range(config.depth + 1), name=name) for name in ("under_way", "ready", "sent"))
 
         begins = comb(m, row == 0, "begins")
-        closes, was_closing = Signal(), Signal()  # the pass is the last of its block
+        closes = Signal()  # the pass is the last of its block
+        was_closing = Signal()
         m.d.comb += closes.eq(Mux(begins, self.i_final, was_closing))
         sends = comb(m, ready.any() & self.i_free, "sends")  # unless a row reads its sum: not in a first pass
         room = comb(m, (leaving == block) | ((leaving + 1)[:2] == block) & (sent + sends > row), "room")
@@ -166,9 +170,12 @@ class ResultQueue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         depth = self.depth
-        reserved, here = Signal(range(depth + 1)), Signal(range(depth + 1))
-        ends, place = Signal(depth, reset_less=True), Signal(range(depth))
-        address, last = Signal(range(depth)), Signal(reset_less=True)
+        reserved = Signal(range(depth + 1))
+        here = Signal(range(depth + 1))
+        ends = Signal(depth, reset_less=True)
+        place = Signal(range(depth))
+        address = Signal(range(depth))
+        last = Signal(reset_less=True)
         held = Signal()
         m.d.comb += [
             self.o_free.eq(reserved != depth), self.o_take.eq(here.any() & (~held | self.o.ready)),

@@ -41,8 +41,11 @@ class Transposer(wiring.Component):
         n = self.config.rows
         cells = [[Signal(self.config.operand.width, name=f"cell{i}_{j}", reset_less=True) for j in range(n)]
                  for i in range(n)]
-        count, sideways = Signal(range(max(2, n))), Signal()
-        held, held_end, filling = Signal(), Signal(), Signal()
+        count = Signal(range(max(2, n)))
+        sideways = Signal()
+        held = Signal()
+        held_end = Signal()
+        filling = Signal()
 
         alone = comb(m, held & held_end, "alone")  # the last square of a block leaves, none comes
         coming = comb(m, ~alone & (self.i.valid | filling), "coming")

@@ -46,8 +46,10 @@ class BurstSplitter(wiring.Component):
         held = Signal()
         address = Signal(bus.address_width - offset, reset_less=True)
         left = Signal(LENGTH_WIDTH + 1, reset_less=True)  # bytes from the start of the beat at ``address`` on
-        start, first = Signal(offset, reset_less=True), Signal(reset_less=True)
-        short, end = Signal(reset_less=True), Signal(reset_less=True)
+        start = Signal(offset, reset_less=True)
+        first = Signal(reset_less=True)
+        short = Signal(reset_less=True)
+        end = Signal(reset_less=True)
 
         beats_left = comb(m, (left + (bus.bytes - 1))[offset:], "beats_left")
         place = address[:longest.bit_length() - 1] if longest > 1 else 0

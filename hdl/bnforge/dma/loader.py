@@ -52,7 +52,8 @@ class DescriptorLoader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         n = len(self.beat_bytes)
-        active, ready = Signal(n), Signal(n)  # ready: the descriptor in the queue is checked
+        active = Signal(n)
+        ready = Signal(n)  # the descriptor in the queue is checked
         queues = []
         for number in range(n):
             m.submodules[f"queue{number}"] = queue = fifo.SyncFIFO(width=32, depth=16)
@@ -66,7 +67,8 @@ class DescriptorLoader(wiring.Component):
         with m.If(self.i_start.any()):
             m.d.sync += active.eq(active | self.i_start)
 
-        channel, word = Signal(range(n), reset_less=True), Signal(range(DESCRIPTOR_WORDS))
+        channel = Signal(range(n), reset_less=True)
+        word = Signal(range(DESCRIPTOR_WORDS))
         row, here = self.o_row.payload, Array(self.i_pointers[number] for number in range(n))[channel]
         m.d.comb += [self.o_active.eq(active), self.o_channel.eq(channel), self.o_address.eq(here),
                      row.address.eq(here), row.length.eq(DESCRIPTOR_BYTES)]
@@ -110,9 +112,12 @@ class _Checker:
     def __init__(self, m, loader, channel, word):
         bus, value = loader.bus, loader.i.payload.data
         size = Array(Const(n_bytes, 8) for n_bytes in loader.beat_bytes)[channel]
-        zero, reserved = Signal(reset_less=True), Signal(reset_less=True)
-        length, flags = Signal(LENGTH_WIDTH, reset_less=True), Signal(_FLAGS, reset_less=True)
-        remainder, several = Signal(8, reset_less=True), Signal(reset_less=True)
+        zero = Signal(reset_less=True)
+        reserved = Signal(reset_less=True)
+        length = Signal(LENGTH_WIDTH, reset_less=True)
+        flags = Signal(_FLAGS, reset_less=True)
+        remainder = Signal(8, reset_less=True)
+        several = Signal(reset_less=True)
         steps = Signal(range(LENGTH_WIDTH + 1))
         high = bus.address_width - 32
         taken = comb(m, loader.i.valid & loader.i.ready, "taken")

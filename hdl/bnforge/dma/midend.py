@@ -46,14 +46,19 @@ class Midend(wiring.Component):
         read, write = outer.read_port(domain="comb"), outer.write_port()
 
         word = Signal(range(DESCRIPTOR_WORDS))
-        address, length = Signal(width, reset_less=True), Signal(LENGTH_WIDTH, reset_less=True)
-        stride, end = Signal(min(width, 32), reset_less=True), Signal(reset_less=True)
-        count, index = Signal(COUNT_WIDTH, reset_less=True), Signal(COUNT_WIDTH, reset_less=True)
+        address = Signal(width, reset_less=True)
+        length = Signal(LENGTH_WIDTH, reset_less=True)
+        stride = Signal(min(width, 32), reset_less=True)
+        end = Signal(reset_less=True)
+        count = Signal(COUNT_WIDTH, reset_less=True)
+        index = Signal(COUNT_WIDTH, reset_less=True)
         # Of the second and the third dimension: whether it is at its end, and whether it has one place only.
-        last, alone = Signal(2, reset_less=True), Signal(2, reset_less=True)
+        last = Signal(2, reset_less=True)
+        alone = Signal(2, reset_less=True)
         third = Signal(reset_less=True)  # the dimension that makes a step is the third, not the second
 
-        base, step = Signal(width), Signal(signed(width))
+        base = Signal(width)
+        step = Signal(signed(width))
         total = comb(m, (base + step)[:width], "total")
         done = comb(m, index == count, "done")
         m.d.comb += [

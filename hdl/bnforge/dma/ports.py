@@ -104,7 +104,9 @@ class ReadPort(wiring.Component):
         shape = data.StructLayout({"channel": range(self.n_channels), "address": bus.address_width - bus.offset_width})
         m.submodules.outstanding = outstanding = fifo.SyncFIFO(width=shape.size, depth=bus.outstanding)
         address = _AddressChannel(m, self, "ar", outstanding.w_rdy)
-        entry, oldest, running = Signal(shape), data.View(shape, outstanding.r_data), Signal()
+        entry = Signal(shape)
+        oldest = data.View(shape, outstanding.r_data)
+        running = Signal()
         m.d.sync += running.eq(1)
         taken = comb(m, self.m_axi_rvalid & running & outstanding.r_rdy, "taken")
         m.d.comb += [
@@ -155,7 +157,8 @@ class WritePort(wiring.Component):
         m.submodules.data_order = to_send = fifo.SyncFIFO(width=order.size, depth=4)
         m.submodules.outstanding = outstanding = fifo.SyncFIFO(width=shape.size, depth=bus.outstanding)
         address = _AddressChannel(m, self, "aw", outstanding.w_rdy & to_send.w_rdy)
-        burst, entry = Signal(order), Signal(shape)
+        burst = Signal(order)
+        entry = Signal(shape)
         m.d.comb += [
             burst.channel.eq(address.channel), burst.more.eq(address.request.more), to_send.w_data.eq(burst),
             to_send.w_en.eq(address.granted), entry.channel.eq(address.channel), entry.more.eq(address.request.more),

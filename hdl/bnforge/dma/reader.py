@@ -84,7 +84,8 @@ class ReadChannel(wiring.Component):
         capacity = size + bus.bytes - 1
         burst = data.View(shape, bursts.r_data)
         number = Signal(8)  # of the bus beat in its burst
-        held, last = Signal(8 * capacity), Signal()
+        held = Signal(8 * capacity)
+        last = Signal()
         level = Signal(range(capacity + 1))
         final = comb(m, number == burst.more, "final")
         start = comb(m, Mux(number == 0, burst.start, 0), "start", bus.offset_width)

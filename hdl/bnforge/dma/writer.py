@@ -98,10 +98,12 @@ class WriteChannel(wiring.Component):
         """From stream beats to bus beats; returns whether a bus beat is begun."""
         bus, size = self.bus, self.beat_bytes
         capacity = size + bus.bytes - 1
-        target, wanted = Signal(plan.payload.shape(), reset_less=True), Signal()  # the bus beat being filled
+        target = Signal(plan.payload.shape(), reset_less=True)  # the bus beat being filled
+        wanted = Signal()
         held = Signal(8 * capacity)
         level = Signal(range(capacity + 1))  # where the bytes held stop; they begin at ``target.start``
-        last, fed = Signal(reset_less=True), Signal()  # of the latest stream beat; the row has had one
+        last = Signal(reset_less=True)  # of the latest stream beat
+        fed = Signal()  # the row has had one
 
         out = Signal(write_beat_layout(bus))
         ready = comb(m, beats.w_rdy & (complete.w_rdy | ~target.burst_last), "ready")

@@ -152,7 +152,8 @@ class RegisterBlock(wiring.Component):
             with m.If(ready & getattr(self, f"s_axil_{channel}valid")):
                 m.d.sync += full.eq(1)
 
-        write, read = Signal(), Signal()
+        write = Signal()
+        read = Signal()
         m.d.comb += [write.eq(taken["aw"] & taken["w"] & ~self.s_axil_bvalid),
                      read.eq(taken["ar"] & ~self.s_axil_rvalid & ~write)]
         for strobe, answer, channels in ((write, "b", ("aw", "w")), (read, "r", ("ar",))):
@@ -199,7 +200,8 @@ class RegisterBlock(wiring.Component):
         for i, line in enumerate(jobs):
             with m.If(line):
                 m.d.comb += self.o_job_index.eq(i)
-        start, pending = Signal(), []
+        start = Signal()
+        pending = []
         for register, line in writes.items():
             for field in register.fields:
                 if field.access is Access.READ_WRITE:

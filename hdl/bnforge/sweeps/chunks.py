@@ -35,7 +35,8 @@ class ChunkPositions(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        reading, lane = Signal(), Signal(lane_width(config))
+        reading = Signal()
+        lane = Signal(lane_width(config))
         end = reading & (lane == config.lanes - 1)
         with m.If(reading):
             m.d.sync += lane.eq(lane + 1)

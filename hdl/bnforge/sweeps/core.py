@@ -146,7 +146,9 @@ class SweepCore(wiring.Component):
     def _serve(self, m, header, flow, totals, scalar, records):
         """The scalar unit and the records, one sweep behind; returns the slot of the sweep they serve."""
         tile = Signal(sweep_layout(self.config), name="served", reset_less=True)
-        slot, start, busy = Signal(name="served_slot"), Signal(), Signal(name="serving")
+        slot = Signal(name="served_slot")
+        start = Signal()
+        busy = Signal(name="serving")
         m.d.sync += start.eq(flow.o_launch)
         with m.If(scalar.o_done):
             m.d.sync += busy.eq(0)

@@ -83,7 +83,9 @@ class SweepFlow(wiring.Component):
         results = where(lambda sweep: streams(config, sweep)[1], "results")
         sums = where(lambda sweep: has_sums(config, sweep), "sums")
 
-        running, ended, count = Signal(), Signal(), Signal(COUNT_WIDTH)
+        running = Signal()
+        ended = Signal()
+        count = Signal(COUNT_WIDTH)
         stopped = comb(m, self.o_unequal | self.o_misframed, "stopped")
         full, lasts = {}, {}
         for name in names:
@@ -93,7 +95,9 @@ class SweepFlow(wiring.Component):
         all_last = comb(m, Cat(lasts[name] | ~uses[name] for name in names).all(), "all_last")
         last = self.o_last
         m.d.comb += last.eq(count == self.i_tile.n - 1)
-        place, first_block, sum_wait = Signal(range(SUM_BLOCK)), Signal(), Signal(range(TotalsUnit.busy(config) + 1))
+        place = Signal(range(SUM_BLOCK))
+        first_block = Signal()
+        sum_wait = Signal(range(TotalsUnit.busy(config) + 1))
         block_end = comb(m, sums & (last | place.all()), "block_end")
         hold = (block_end & (sum_wait != 0)) | (results & ~self.i_credit)
         misplaced = any_last != last
@@ -151,7 +155,9 @@ class SweepFlow(wiring.Component):
         position, chunk = self.o_position, self.o_chunk
         collects, adds = tile.sweep == Sweep.COLLECT, comb(m, tile.sweep == Sweep.GRADIENT, "adds")
         end = comb(m, last | (position + 1 == tile.chunk_len), "chunk_end")
-        wait, loaded, loading = Signal(range(config.lanes + 3)), Signal(), Signal()
+        wait = Signal(range(config.lanes + 3))
+        loaded = Signal()
+        loading = Signal()
         with m.If(wait != 0):
             m.d.sync += wait.eq(wait - 1)
         m.d.comb += [self.o_chunk_first.eq(position == 0), self.o_chunk_end.eq(self.o_take & collects & end),

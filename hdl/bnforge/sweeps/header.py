@@ -74,8 +74,11 @@ class SweepHeader(wiring.Component):
         sweeps = sweeps_of(config)
         counts = {sweep: len(param_words(config, sweep)) for sweep in sweeps}
         most = max(counts.values())
-        busy, in_channels = Signal(), Signal()
-        fixed, index, lane = Signal(range(n_fixed)), Signal(range(most)), Signal(lane_width(config))
+        busy = Signal()
+        in_channels = Signal()
+        fixed = Signal(range(n_fixed))
+        index = Signal(range(most))
+        lane = Signal(lane_width(config))
         todo = Signal(config.lanes, reset_less=True)  # lanes from ``lane`` on that have words
         stopped = comb(m, self.o_refused | self.o_misframed, "stopped")
         n_words = Signal(range(most + 1))  # per channel
@@ -104,8 +107,11 @@ class SweepHeader(wiring.Component):
             m.d.sync += busy.eq(0)
 
         # One cycle later the word is narrowed, checked and stored.
-        valid, ended, misframed = Signal(), Signal(), Signal()
-        word, at = Signal(_WORD, reset_less=True), Signal(_place_layout(config, n_fixed, most), reset_less=True)
+        valid = Signal()
+        ended = Signal()
+        misframed = Signal()
+        word = Signal(_WORD, reset_less=True)
+        at = Signal(_place_layout(config, n_fixed, most), reset_less=True)
         m.d.sync += [valid.eq(transfer), ended.eq(transfer & end), misframed.eq(self.i.payload.last != end),
                      word.eq(self.i.payload.data), at.fixed.eq(fixed), at.in_channels.eq(in_channels),
                      at.index.eq(index), at.lane.eq(lane)]

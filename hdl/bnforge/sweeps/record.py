@@ -52,8 +52,11 @@ class SweepRecord(wiring.Component):
         config = self.config
         counts = {sweep: len(record_words(config, sweep)) for sweep in sweeps_of(config)}
         most = max(counts.values())
-        busy, lane, word = Signal(), Signal(lane_width(config)), Signal(range(most))
-        todo, n_words = Signal(config.lanes, reset_less=True), Signal(range(most + 1), reset_less=True)
+        busy = Signal()
+        lane = Signal(lane_width(config))
+        word = Signal(range(most))
+        todo = Signal(config.lanes, reset_less=True)
+        n_words = Signal(range(most + 1), reset_less=True)
         advance = comb(m, ~self.o.valid | self.o.ready, "advance")
         fetch = comb(m, busy & todo[0] & advance, "fetch")
         lane_end = comb(m, word == n_words - 1, "lane_end")
@@ -89,7 +92,8 @@ class SweepRecord(wiring.Component):
         """Words of positions; chunks that the channel does not have read 0."""
         config, at = self.config, self.i_position
         n_scalars = record_words(config, Sweep.COLLECT).index("argmax0")
-        n_chunks, slot = Signal.like(self.i_n_chunks), Signal()
+        n_chunks = Signal.like(self.i_n_chunks)
+        slot = Signal()
         with m.If(self.i_done):
             m.d.sync += [n_chunks.eq(self.i_n_chunks), slot.eq(self.i_slot)]
         place = comb(m, word - n_scalars, "place")[:CHANNEL_CHUNKS.bit_length()]

@@ -104,13 +104,17 @@ class SerialFloat(wiring.Component):
         self.y, self.y_is_zero, self.is_zero = Cat(Const(0, 1), operand.sig), ~operand.sig[-1], ~self.acc[_WIDTH - 1]
         # One adder, total = augend ± addend, and one for exponents; each state sets their operands.
         width = len(self.acc)
-        self.augend, self.addend, self.subtract = Signal(width), Signal(width), Signal()
+        self.augend = Signal(width)
+        self.addend = Signal(width)
+        self.subtract = Signal()
         self.total = comb(m, sum_with_carry(self.augend, self.addend ^ self.subtract.replicate(width),
                                             self.subtract & ~self.sticky), "total")
         self.fits = self.total[width]
         self.half, self.quarter = self.total >> 1, self.total >> 2
         self.doubled = Mux(self.fits, self.total[:width], self.acc) << 1
-        self.e_augend, self.e_addend, self.e_carry = Signal(_EXPONENT), Signal(_EXPONENT), Signal()
+        self.e_augend = Signal(_EXPONENT)
+        self.e_addend = Signal(_EXPONENT)
+        self.e_carry = Signal()
         self.e_total = comb(m, self.e_augend + self.e_addend + self.e_carry, "exponent_total",
                             signed(_EXPONENT.width + 1))
         self.bit = comb(m, Cat(self.count == index for index in range(_WIDTH)), "bit")

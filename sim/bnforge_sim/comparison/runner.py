@@ -56,7 +56,8 @@ def run_tasks(tasks, cache, *, jobs=2, report=print):
         The running processes are ended; what is done is kept.
     """
     started, outcomes = time.perf_counter(), {task.name: task.cached(cache) for task in tasks}
-    waiting = sorted((task for task in tasks if outcomes[task.name] is None), key=lambda task: task.stage.seconds)
+    waiting = sorted((task for task in tasks if outcomes[task.name] is None),
+                     key=lambda task: (task.stage.seconds, task.config.lanes))
     n_done = len(tasks) - len(waiting)
     if n_done:
         report(f"[{n_done}/{len(tasks)}] kept from earlier runs")

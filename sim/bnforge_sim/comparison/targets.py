@@ -2,7 +2,7 @@
 
 from .lookup import case_row, figure_of, result_of
 from .parts import EXTRACTION_PARTS
-from .plan import NARROW, REFERENCE, SPEED_GRADE
+from .plan import REFERENCE, SPEED_GRADE
 from .variants import LARGE, PRODUCT, SMALL, VARIANTS
 
 __all__ = ["TARGETS", "judged"]
@@ -94,8 +94,7 @@ def _targets():
                                            ("lane arithmetic and scalar unit", least, of_parts(EXTRACTION_PARTS)),
                                            ("lane arithmetic alone", None, of_parts(EXTRACTION_PARTS[:1]))):
                 yield f"{what} saved by constant extraction, {scope}", against, asked, "share", _saved(value_of)
-    for case, wanted in ((REFERENCE["large"], (2.3, 3.3, 6.0)), (REFERENCE["middle"], (2.05, 2.9, 5.5)),
-                         (NARROW, (None, None, None))):
+    for case, wanted in ((REFERENCE["large"], (2.3, 3.3, 6.0)), (REFERENCE["middle"], (2.05, 2.9, 5.5))):
         n_images, height, width, bits = case
         for against, least in zip(("range16", "two16", "two16_bf16"), wanted):
             yield (f"off-chip bytes, n = {n_images}·{height}·{width}, {bits}-bit bus", against, least, "ratio",
