@@ -54,7 +54,7 @@ class SharedLoad(Schedule):
 class LaneLoad(Schedule):
     """The same of d from R."""
 
-    DENOMINATOR = 1
+    DENOMINATOR = 2                           # R is being read in the cycle before: not in the first one of the run
     TIMES_SCALE = DENOMINATOR + LaneSchedule.TIMES_SCALE - LaneSchedule.DENOMINATOR
     ROUND_SCALE = TIMES_SCALE + _PRODUCT
     LAST_CONSTANT = LAST = STORE_SCALE = ROUND_SCALE + 1

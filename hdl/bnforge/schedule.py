@@ -148,6 +148,7 @@ class Sequencer:
         if len(uses) == 1:
             m.d.comb += uses[0][2]
             return
+        assert all(step for _run, step, _assignments in uses)
         select = Signal(range(len(uses)), name="select", reset_less=True)
         with m.Switch(Cat(self.phase, *(run.running for run in self.runs[1:]))):
             for number, (run, step, _assignments) in enumerate(uses):

@@ -3,7 +3,7 @@
 from .tasks import Stage, Task
 from .variants import LARGE, PRODUCT, SMALL, VARIANTS
 
-__all__ = ["STAGES", "CASES", "CLOCK_MHZ", "SPEED_GRADE", "REFERENCE", "SPEED", "SEEDS", "STANDARD", "plan"]
+__all__ = ["STAGES", "CASES", "CLOCK_MHZ", "SPEED_GRADE", "REFERENCE", "SPEED", "SEEDS", "EPOCHS", "STANDARD", "plan"]
 
 CLOCK_MHZ = 100.0
 """Of the power figures."""
