@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 from .lookup import case_row
-from .plan import CLOCK_MHZ, EPOCHS, REFERENCE, SEEDS, SPEED
+from .plan import CLOCK_MHZ, EPOCHS, REFERENCE, SEEDS, SPEED, SPEED_GRADE
 from .variants import LARGE, SMALL
 
 __all__ = ["Column", "COLUMNS"]
@@ -96,7 +96,7 @@ COLUMNS = [
     Column("gates_mhz", "clock gates", "MHz", *_GATES, lambda result: result["timing"]["fmax_mhz"], 0,
            f"maximum clock of the mapped gates, {SMALL} lanes"),
     Column("fpga_mhz", "clock ECP5", "MHz", "fpga", (SMALL,), lambda result: result["fmax_mhz"], 0,
-           f"maximum clock, placed and routed, {SMALL} lanes"),
+           f"maximum clock, placed and routed, speed grade {SPEED_GRADE}, {SMALL} lanes"),
     Column("cycles_forward", "cycles fwd", "cycles/element", *_TRAFFIC, _cycles("forward"), 2,
            f"cycles of the forward jobs over the elements of a channel, {SPEED[3]}-bit bus"),
     Column("cycles_backward", "cycles bwd", "cycles/element", *_TRAFFIC, _cycles("backward"), 2,

@@ -57,7 +57,7 @@ def _builds(stage, variant, quick):
 def _cases(variant, quick):
     if quick:
         return _QUICK_CASES
-    return [REFERENCE["middle"], SPEED] if variant.name in _SAME_BYTES else CASES
+    return [REFERENCE["large"], SPEED] if variant.name in _SAME_BYTES else CASES
 
 
 def _options(stage, variant, quick, liberty):

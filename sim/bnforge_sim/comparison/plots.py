@@ -4,7 +4,7 @@ from pathlib import Path
 
 from .lookup import case_row, figure_of, result_of
 from .parts import PARTS, REST
-from .plan import CLOCK_MHZ, REFERENCE
+from .plan import CLOCK_MHZ, REFERENCE, SPEED_GRADE
 from .variants import LARGE, SMALL
 
 __all__ = ["PICTURES", "draw"]
@@ -122,7 +122,7 @@ def _power(report, path):
 
 
 def _clock(report, path):
-    return _grouped(report, {"ECP5, placed and routed": "fpga_mhz", "mapped gates": "gates_mhz"},
+    return _grouped(report, {f"ECP5, speed grade {SPEED_GRADE}": "fpga_mhz", "mapped gates": "gates_mhz"},
                     f"MHz, {SMALL} lanes (measured)", path)
 
 
