@@ -8,8 +8,8 @@ import pytest
 from bnforge.flows.netlist import OFFLINE
 
 LARGE = re.compile(r"""
-    test_emit\.py::.*\[opn32_mx | test_cocotb\.py::test_core\[verilator-(opn32_mx|opn1_tiny)\] |
-    test_area\.py::test_no_total_.*\[(opn4\ backward|opn1_tiny)\] |
+    test_emit\.py::.*\[opn32_mx | test_cocotb\.py::test_core\[verilator-(opn32_mx|opn4|opn1_tiny)\] |
+    test_area\.py::test_no_total_.*\[(opn32_mx|opn4|opn4\ backward|opn1_tiny)\] |
     test_formal_engine\.py::.*\[core\] | test_definition\.py::test_every_core |
     test_sweeps_rtl\.py::test_more_cores_ | test_model_sweeps\.py::test_more_sweeps_ |
     test_serial_unit\.py::.*-many\] | test_flows_netlist\.py::test_a_mapped_core_ |
