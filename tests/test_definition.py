@@ -30,7 +30,8 @@ from bnforge_sim.stimulus import axes, random_segment
 
 SHARED = Config(name="shared_divider", lanes=2, storage=BlockFormat(2, 8), sample_depth=64, chunk_len=16,
                 extraction=Extraction.SHARED_DIVIDER)
-LANE = SHARED.replace(name="lane_divider", x_format=FP10, storage=FP10, extraction=Extraction.LANE_DIVIDER)
+# Five lanes, because a lane number that is wrong by a power of two is right with fewer.
+LANE = SHARED.replace(name="lane_divider", lanes=5, x_format=FP10, storage=FP10, extraction=Extraction.LANE_DIVIDER)
 BOTH = [SHARED, LANE]
 PARTS = {"difference": lambda: Difference(SHARED), "product": Product, "quotient": Quotient}
 
