@@ -3,7 +3,7 @@
 from .lookup import case_row, result_of
 from .parts import EXTRACTION_PARTS
 from .plan import CASES
-from .variants import LARGE, PRODUCT, SMALL
+from .variants import LARGE, PRODUCT, SMALL, product_for
 
 __all__ = ["reason"]
 
@@ -49,7 +49,7 @@ def _bytes(report, against, what):
 
 
 def _shared(report, against):
-    ours, theirs = _gates(report, PRODUCT)["scalar unit"], _gates(report, against)["scalar unit"]
+    ours, theirs = (_gates(report, name)["scalar unit"] for name in (product_for(against), against))
     return (f"the constants must be there while the sample waits on chip: a pipelined scalar unit of {ours / 1000:.1f} "
             f"kGE, where `{against}`, which has a whole sweep of time, has {theirs / 1000:.1f} kGE.")
 

@@ -3,7 +3,7 @@
 from .lookup import case_row, figure_of, result_of
 from .parts import EXTRACTION_PARTS
 from .plan import REFERENCE, SPEED_GRADE
-from .variants import LARGE, PRODUCT, SMALL, VARIANTS
+from .variants import LARGE, PRODUCT, SMALL, VARIANTS, product_for
 
 __all__ = ["TARGETS", "judged"]
 
@@ -67,9 +67,9 @@ def _ratio(case):
 
 
 def _more(figure):
-    """A figure of another variant over that of the product."""
+    """A figure of another variant over that of the product in its formats."""
     def of(report, against):
-        ours, theirs = (figure_of(report, variant, figure) for variant in (PRODUCT, against))
+        ours, theirs = (figure_of(report, variant, figure) for variant in (product_for(against), against))
         return None if ours is None or theirs is None else theirs / ours
     return of
 
@@ -77,7 +77,7 @@ def _more(figure):
 def _at_equal_rate(report, against):
     """Gates per lane times cycles per element: what moves an element per cycle through training."""
     products = []
-    for variant in (PRODUCT, against):
+    for variant in (product_for(against), against):
         figures = [figure_of(report, variant, name) for name in ("ge_per_lane", "cycles_forward", "cycles_backward")]
         if None in figures:
             return None
@@ -100,9 +100,10 @@ def _targets():
             yield (f"off-chip bytes, n = {n_images}·{height}·{width}, {bits}-bit bus", against, least, "ratio",
                    _ratio(case))
     for against in _BASELINES:
-        yield "gates in each lane", against, 1.0, "ratio", _more("lane_ge")
-        yield "gates per lane, core over lanes", against, 1.0, "ratio", _more("ge_per_lane")
-        yield "gates per lane at one element per cycle", against, 1.0, "ratio", _at_equal_rate
+        ours = "" if product_for(against) == PRODUCT else f" ({product_for(against)})"
+        yield f"gates in each lane{ours}", against, 1.0, "ratio", _more("lane_ge")
+        yield f"gates per lane, core over lanes{ours}", against, 1.0, "ratio", _more("ge_per_lane")
+        yield f"gates per lane at one element per cycle{ours}", against, 1.0, "ratio", _at_equal_rate
     yield f"clock on ECP5, speed grade {SPEED_GRADE}, {LARGE} lanes", PRODUCT, 100.0, "MHz", _clock
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from bnforge.config import Config
 from bnforge.presets import COMPARED, opn16
 
-__all__ = ["Variant", "VARIANTS", "PRODUCT", "LARGE", "SMALL", "chosen"]
+__all__ = ["Variant", "VARIANTS", "PRODUCT", "LARGE", "SMALL", "chosen", "product_for"]
 
 PRODUCT = opn16.name
 LARGE, SMALL = 16, 4
@@ -42,6 +42,14 @@ class Variant:
 VARIANTS = {name: Variant(name, text, config) for name, (config, text) in (
     (PRODUCT, (opn16, "one-pass normaliser, default configuration")), *COMPARED.items())}
 """By name, in the order of the tables."""
+
+
+def product_for(name):
+    """Name of the product in the formats of a variant: of its elements, else the default."""
+    def formats(config):
+        return config.x_format, config.element_width
+    return next((other for other in (PRODUCT, "opn16_fp10")
+                 if formats(VARIANTS[other].config) == formats(VARIANTS[name].config)), PRODUCT)
 
 
 def chosen(names=None):
