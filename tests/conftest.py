@@ -10,10 +10,11 @@ from bnforge.flows.netlist import OFFLINE
 LARGE = re.compile(r"""
     test_emit\.py::.*\[opn32_mx | test_cocotb\.py::test_core\[verilator-(opn32_mx|opn4|opn1_tiny)\] |
     test_area\.py::test_no_total_.*\[(opn32_mx|opn4|opn4\ backward|opn1_tiny)\] |
-    test_formal_engine\.py::.*\[core\] | test_definition\.py::test_every_core |
+    test_formal_engine\.py::.*\[core\] | test_definition\.py::(test_every_core|test_latencies_.*lane_divider) |
     test_sweeps_rtl\.py::test_more_cores_ | test_model_sweeps\.py::test_more_sweeps_ |
     test_serial_unit\.py::.*-many\] | test_flows_netlist\.py::test_a_mapped_core_ |
-    test_sweep_runs\.py::test_the_engine_writes_ | test_rtl_presets\.py::.*\[opn32_mx\] |
+    test_sweep_runs\.py::test_the_engine_writes_ | test_cocotb_engine\.py::.*\[icarus-tiny_32\] |
+    test_rtl_configs\.py::.*\[(two_digit_wide|chunk_256)\] | test_rtl_presets\.py::.*\[opn32_mx\] |
     test_rtl_timing\.py::.*\[opn32_mx | test_formal\.py::test_parts_of_the_core_keep_their_rules\[floats-both\]
     """, re.VERBOSE)
 """Tests of what smaller designs, or larger ones of the same modules, are tested for too: only with --all-engines."""
