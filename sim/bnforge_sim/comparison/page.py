@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from .plan import PLACEMENT_SEED
 from .plots import PICTURES, draw
 from .reasons import reason
 from .tables import case_rows, check_rows, fpga_rows, markdown, target_rows, variant_tables
@@ -73,7 +74,7 @@ def page(report, pictures):
     parts = [_HEAD, _variants(report), f"## Figures\n\n{figures}\n\n{legend}\n",
              f"## Targets\n\n{markdown(target_rows(report))}\n", *filter(None, [_missed(report)]),
              *(f"![{PICTURES[name][1]}](compare_{name}.svg)\n" for name in pictures), _RULES, _accesses(report),
-             "## ECP5\n\nLFE5U-85F, speed grade 8 the fastest; out of context, one seed.\n\n"
+             f"## ECP5\n\nLFE5U-85F, speed grade 8 the fastest; out of context, seed {PLACEMENT_SEED} of nextpnr.\n\n"
              f"{markdown(fpga_rows(report))}\n",
              f"## Gates against RTL\n\n{_CHECKS}\n{markdown(check_rows(report))}\n",
              f"## Bytes per element\n\n{markdown(case_rows(report))}\n"]

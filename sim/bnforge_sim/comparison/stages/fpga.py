@@ -7,7 +7,7 @@ from bnforge.flows.fpga import fpga
 __all__ = ["run"]
 
 
-def run(config, speed):
+def run(config, speed, seed):
     """What :func:`bnforge.flows.fpga.fpga` says, without the seconds.
 
     Parameters
@@ -15,5 +15,7 @@ def run(config, speed):
     config : Config
     speed : int
         Speed grade.
+    seed : int
+        Of the placement.
     """
-    return {name: value for name, value in asdict(fpga(config, speed=speed)).items() if name != "seconds"}
+    return {name: value for name, value in asdict(fpga(config, speed=speed, seed=seed)).items() if name != "seconds"}
