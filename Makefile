@@ -7,7 +7,7 @@ STAMP   := $(VENV)/.installed
 SEED    ?= 2026
 
 .DEFAULT_GOAL := all
-.PHONY: all setup test everything soak mutants bench baseline figures engine layers faults tensors networks products accuracy train train-rtl bounds compare refusals clean help
+.PHONY: all setup test everything soak mutants bench baseline figures engine layers faults tensors networks products accuracy train train-rtl bounds compare boards refusals clean help
 
 all: $(STAMP)  ## generate the default core, run real activations through it, count its gates, print one table
 	@$(BIN)/bnforge demo -o build
@@ -48,6 +48,12 @@ layers: $(STAMP)  ## measure docs/layers.* again: layers on an engine with an ar
 
 faults: $(STAMP)  ## the fault campaign: broken memories, descriptors and drivers; after each a pass that must be right
 	$(BIN)/python -m bnforge_sim.faults -o docs/faults.json
+
+boards: $(VENV)/.boards  ## build docs/boards.*: a bitstream for every board with the largest preset that fits it; an hour
+	$(BIN)/python -m bnforge_sim.board_figures -o docs
+
+$(VENV)/.boards: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[boards]" && touch $@
 
 tensors: $(STAMP)  ## random tensors through random engines, memory compared byte by byte
 	$(BIN)/python -m bnforge_sim.engine_soak

@@ -15,7 +15,7 @@ from bnforge.presets import PRESETS
 
 DOCS = Path(__file__).resolve().parent
 README = DOCS.parent / "README.md"
-PAGES = [README, DOCS / "engine.md", DOCS / "layers.md"]
+PAGES = [README, DOCS / "engine.md", DOCS / "layers.md", DOCS / "boards.md"]
 BASELINE = DOCS / "baseline_area.json"
 FIGURES = DOCS / "figures.json"
 GRADIENT = DOCS / "gradient.json"
@@ -25,6 +25,7 @@ FAULTS = DOCS / "faults.json"
 LAYERS = DOCS / "layers.json"
 RTL_TRAINING = DOCS / "rtl_training.json"
 COMPARE = DOCS / "compare.json"
+BOARDS = DOCS / "boards.json"
 
 
 def _presets():
@@ -282,11 +283,29 @@ def draw_area(path):
     figure.savefig(path, metadata={"Date": None, "Creator": None})
 
 
+def boards_table():
+    """Bitstreams, from docs/boards.json."""
+    lines = ["| board | preset | LUT4 | registers | block RAM | DSP | clock | critical path | build |",
+             "|---|---|---|---|---|---|---|---|---|"]
+    for build in json.loads(BOARDS.read_text(encoding="utf-8"))["builds"]:
+        head = f"| `{build['board']}` | `{build['preset']}` | "
+        if "failed" in build:
+            lines.append(f"{head}{build['failed']} | | | | | | |")
+            continue
+        used = " | ".join("{:,} of {:,}".format(*build["resources"].get(kind, (0, 0)))
+                          for kind in ("TRELLIS_COMB", "TRELLIS_FF", "DP16KD", "MULT18X18D"))
+        path = sum(step["delay"] for step in build["path"])
+        lines.append(f"{head}{used} | {build['clock_mhz']:.1f} MHz of {build['wanted_mhz']:.0f} | "
+                     f"`{build['path_from']}` → `{build['path_to']}`, {path:.1f} ns | "
+                     f"{sum(build['seconds'].values()) / 60:.1f} min |")
+    return "\n".join(lines)
+
+
 TABLES = {"area": area_table, "directions": directions_table, "cycles": cycles_table, "gradient": gradient_table,
           "engine area": engine_area_table, "engine bytes": engine_bytes_table,
           "engine speed": engine_speed_table, "faults": faults_table, "training": training_table,
           "array area": array_area_table, "layer bytes": layer_bytes_table, "layer speed": layer_speed_table,
-          "rtl training": rtl_training_table, "comparison": comparison_tables}
+          "rtl training": rtl_training_table, "comparison": comparison_tables, "boards": boards_table}
 """Marker name to the function that makes the table."""
 
 

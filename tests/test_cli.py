@@ -66,7 +66,7 @@ def test_help_of_the_command_shows_examples_that_parse():
     parser = cli._parser()
     lines = [line.split("   ")[0].split() for line in cli.EPILOG.splitlines() if line.startswith("  bnforge ")]
     assert {parser.parse_args(line[1:]).verb for line in lines} == {"list", "generate", "simulate", "area",
-                                                                    "registers", "compare"}
+                                                                    "registers", "compare", "build", "host"}
 
 
 def test_generate_prints_what_it_wrote(files):

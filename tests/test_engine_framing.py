@@ -20,7 +20,7 @@ pytestmark = pytest.mark.xdist_group("engine narrow_64")
 @pytest.mark.parametrize("beats", [1, 3, -1])
 @pytest.mark.parametrize("part", [0, -1], ids=["first row", "last row"])
 def test_a_row_of_another_length_is_misframed(direction, channel, beats, part, seed):
-    run = TensorRun(CONFIG, Shape(3, 5, 4, 4), seed=seed, aligned=True)
+    run = TensorRun(CONFIG, Shape(3, 5, 4, 4), seed=seed, alignment=4096)
     bench = run.bench()
     bench.memory[:] = run.image(*([FORWARD] if direction == BACKWARD else []))
     address, _ = run.places[direction]
@@ -44,7 +44,7 @@ def test_a_row_of_another_length_is_misframed(direction, channel, beats, part, s
 
 @pytest.mark.parametrize("direction", [FORWARD, BACKWARD])
 def test_a_header_too_many_is_told_and_does_not_reach_the_next_job(direction, seed):
-    run = TensorRun(CONFIG, Shape(3, 5, 4, 4), seed=seed, aligned=True)
+    run = TensorRun(CONFIG, Shape(3, 5, 4, 4), seed=seed, alignment=4096)
     bench = run.bench()
     done = [FORWARD] if direction == BACKWARD else []
     bench.memory[:] = run.image(*done)

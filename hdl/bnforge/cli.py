@@ -5,7 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from . import __version__
+from . import __version__, board_verbs
 from .array_config import ArrayConfig
 from .config import Config, read_toml
 from .engine_config import EngineConfig, configuration
@@ -13,7 +13,7 @@ from .formats import require_int
 from .presets import COMPARED, NAMED, PRESETS
 from .tools import MissingTool, ToolError
 
-__all__ = ["main"]
+__all__ = ["configuration_of", "main", "require_simulation"]
 
 DESCRIPTION = """\
 Generates synthesizable one-pass batch-norm normalisers for DNN training, simulates them against a bit-exact numpy
@@ -37,6 +37,10 @@ examples:
                                               gate counts, and what has changed since old.json
   bnforge compare --quick --only opn16,two16
                                               small builds of two variants, beside each other
+  bnforge build ulx3s-12f                     a bitstream for a board
+  bnforge host self-test --port sim           test a board, here a simulated one
+  bnforge host run x.npy --dy dy.npy --port /dev/ttyUSB0
+                                              tensors through a board, compared with the model
 
 Exit status: 0 success, 1 the simulation found a difference, 2 bad input or a tool that is missing or failed; then
 standard error has one line that says what; 130 interrupted."""
@@ -137,10 +141,17 @@ def _parser():
     demo = verb("demo", _demo, "all at once for one core: generate, run real activations against the model, count "
                 "gates, print one table (PRESET defaults to opn16)")
     demo.add_argument("-o", "--output", type=Path, metavar="DIR", default=Path("build"), help="default build")
+    board_verbs.add(verb, _number)
     return parser
 
 
-def _configuration(chosen, default=None):
+def configuration_of(chosen, default=None):
+    """The configuration that parsed arguments ask for.
+
+    Raises
+    ------
+    OSError, ValueError
+    """
     name = chosen.preset if chosen.preset or chosen.config else default
     if bool(name) == bool(chosen.config):
         raise ValueError("configuration must be either PRESET or --config FILE, not "
@@ -175,7 +186,7 @@ def _list(_chosen):
 
 def _generate(chosen):
     from . import emit
-    for path in emit.generate(_configuration(chosen), chosen.output):
+    for path in emit.generate(configuration_of(chosen), chosen.output):
         print(path)
     return 0
 
@@ -184,7 +195,7 @@ def _registers(chosen):
     from .registers import export
     chosen.engine = True
     formats = [name.strip() for name in chosen.format.split(",")]
-    for path in export.write(_configuration(chosen), chosen.output, formats):
+    for path in export.write(configuration_of(chosen), chosen.output, formats):
         print(path)
     return 0
 
@@ -203,7 +214,7 @@ def require_simulation():
 
 
 def _simulate(chosen):
-    config = _configuration(chosen)
+    config = configuration_of(chosen)
     require_simulation()
     import bnforge_sim
     chosen.output.mkdir(parents=True, exist_ok=True)
@@ -223,7 +234,7 @@ def _simulate(chosen):
 
 def _area(chosen):
     from . import area
-    config = _configuration(chosen)
+    config = configuration_of(chosen)
     old = area.AreaReport.read(chosen.against) if chosen.against else None
     new = area.report(config, chosen.liberty)
     print(area.table(new))
@@ -241,7 +252,7 @@ def _compare(chosen):
 
 
 def _demo(chosen):
-    config = _configuration(chosen, default="opn16")
+    config = configuration_of(chosen, default="opn16")
     if not isinstance(config, Config):
         raise ValueError("demo must be of a core, not of an engine or an array (a table 'bus' or 'array')")
     if not config.is_one_pass:

@@ -31,6 +31,7 @@ INPUT_DELAY = 0.3
 """Share of the clock period that the constraint leaves to the logic outside, at inputs and at outputs."""
 
 _TO_VERILOG = """
+{black_boxes}
 read_rtlil design.il
 hierarchy -check -top {top}
 proc -norom
@@ -134,9 +135,20 @@ def _tidy(text, order):
     return _MODULE.sub(rebuild, text[text.index("module "):]).rstrip() + "\n"
 
 
-def component_verilog(component, name):
-    """SystemVerilog text of a component, without a header."""
-    text, = tools.yosys(_TO_VERILOG.format(top=name), {"design.il": component_rtlil(component, name)}, ["design.sv"])
+def component_verilog(component, name, black_boxes=()):
+    """SystemVerilog text of a component, without a header.
+
+    Parameters
+    ----------
+    component : amaranth.lib.wiring.Component
+    name : str
+        As of :func:`component_rtlil`.
+    black_boxes : sequence of str
+        Verilog files, as Yosys finds them, with the ports of cells that the component has instances of.
+    """
+    boxes = "\n".join(f"read_verilog -lib {path}" for path in black_boxes)
+    text, = tools.yosys(_TO_VERILOG.format(top=name, black_boxes=boxes),
+                        {"design.il": component_rtlil(component, name)}, ["design.sv"])
     return _tidy(text, list(flat_ports(component)))
 
 

@@ -232,7 +232,7 @@ def _connect_outputs(module, outputs, ports, wires):
     lines, cell, open_outputs = [], None, {}
     for line in module.lines:
         word, _, rest = line.partition(" ")
-        if word == "cell" and rest.startswith("\\"):
+        if word == "cell" and rest.split()[0] in ports:  # not a cell of Yosys, nor a black box
             cell, instance = rest.split()
             open_outputs = {port: new for port, new in ports[cell].items() if new in outputs[cell]}
         elif word == "connect" and cell:

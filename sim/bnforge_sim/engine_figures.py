@@ -96,7 +96,7 @@ def measure_case(case, core=opn16, *, known=None, **options):
     """
     shape = Shape(*case.shape)
     config = EngineConfig(name=f"{core.name}_{case.data_width}", core=core, bus=BusConfig(data_width=case.data_width))
-    run = TensorRun(config, shape, layout=case.layout, frozen=case.frozen, aligned=True)
+    run = TensorRun(config, shape, layout=case.layout, frozen=case.frozen, alignment=4096)
     known = {} if known is None else known
     for name in ("forward", "backward"):
         key = name, case.shape, case.frozen

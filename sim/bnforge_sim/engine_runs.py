@@ -21,6 +21,8 @@ __all__ = ["FORWARD", "BACKWARD", "TensorRun", "drive", "register_driver", "rand
            "in_order"]
 
 FORWARD, BACKWARD = "forward", "backward"
+_ONLY_BACKWARD = ("dy", "dx", "gradients", BACKWARD)
+"""Places that a forward pass does not use."""
 HEAD_BYTES = 96
 """Bytes of a workspace before its programs: the job and the words of headers."""
 
@@ -92,12 +94,16 @@ class TensorRun:
         Address of the memory; no job may lie at 0.
     seed : int
         Of the codes, of the places, and of the noise in memory.
-    aligned : bool
-        Whether everything begins at a multiple of 4096; else at any byte, sometimes with nothing between.
+    alignment : int
+        What everything begins at a multiple of; 0: at any byte, in random order, sometimes with nothing between.
     gap : int
-        Bytes that are always between.
+        Bytes that are always between, at random places.
     tensors : pair of integer arrays, (N, H, W, C)
         Codes of x and dy; default :func:`random_tensors`.
+    affine : pair of float32 arrays, (C,)
+        gamma and beta; default: random.
+    backward : bool
+        Whether there is to be room for a backward pass.
 
     Attributes
     ----------
@@ -108,23 +114,25 @@ class TensorRun:
     """
 
     def __init__(self, config, shape, *, layout=Layout.BLOCKED, activation=Activation.RELU, frozen=False, base=4096,
-                 seed=0, aligned=False, gap=0, tensors=None):
+                 seed=0, alignment=0, gap=0, tensors=None, affine=None, backward=True):
         self.config, self.shape, self.layout, self.base, self.seed = config, shape, layout, base, seed
         self.both = config.replace(core=config.core.replace(directions=Directions.BOTH))
         self.options = {"activation": activation, "frozen": frozen}
         self.x, self.dy = random_tensors(config, shape, seed) if tensors is None else tensors
         rng = np.random.default_rng([seed, 1])
-        self.gamma, self.beta = (rng.uniform(*ends, shape.channels).astype(np.float32) for ends in ((-2, 2), (-1, 1)))
+        drawn = [rng.uniform(*ends, shape.channels).astype(np.float32) for ends in ((-2, 2), (-1, 1))]
+        self.gamma, self.beta = drawn if affine is None else affine
         sizes = {"x": operand_size(config, shape), "y": stored_size(config, shape),
                  "records": record_size(config, shape.channels), "gamma": 4 * shape.channels,
                  "beta": 4 * shape.channels, "dy": operand_size(config, shape), "dx": stored_size(config, shape),
-                 "gradients": 8 * shape.channels,
-                 FORWARD: workspace_size(config, shape, False, frozen),
-                 BACKWARD: workspace_size(config, shape, True, frozen)}
-        assert sizes["gradients"] == gradient_size(shape.channels)
+                 "gradients": gradient_size(shape.channels),
+                 FORWARD: workspace_size(self.both, shape, False, frozen),
+                 BACKWARD: workspace_size(self.both, shape, True, frozen)}
+        if not backward:
+            sizes = {name: size for name, size in sizes.items() if name not in _ONLY_BACKWARD}
         self.places, at = {}, base
-        for name in sizes if aligned else rng.permutation(list(sizes)).tolist():
-            at = -(-at // 4096) * 4096 if aligned else at + gap + int(rng.integers(4) and rng.integers(300))
+        for name in sizes if alignment else rng.permutation(list(sizes)).tolist():
+            at = -(-at // alignment) * alignment if alignment else at + gap + int(rng.integers(4) and rng.integers(300))
             self.places[name] = at, sizes[name]
             at += sizes[name]
         self.size = -(-(at - base) // 4096) * 4096
@@ -156,17 +164,25 @@ class TensorRun:
                 BACKWARD: {"dx": pack_stored(self.config, self.backward.encoded, self.shape, self.layout),
                            "gradients": pack_gradients(self.backward.dgamma, self.backward.dbeta)}}
 
+    def inputs(self, direction, next_job=0):
+        """What software puts into memory for a pass: dict of name to bytes; of a backward one, what the forward one
+        has not left there."""
+        if direction == FORWARD:
+            tensors = {"x": pack_operand(self.config, self.x, self.layout), "gamma": self.gamma.astype("<f4").tobytes(),
+                       "beta": self.beta.astype("<f4").tobytes()}
+        else:
+            tensors = {"dy": pack_operand(self.config, self.dy, self.layout)}
+        return tensors | {direction: workspace(self.both, self.pass_of(direction), self.places[direction][0], next_job)}
+
     def image(self, *done, chained=False):
         """The memory with all inputs, with the results of the directions in ``done``, and noise elsewhere.
 
         ``chained``: the backward job follows the forward one.
         """
-        next_job = self.places[BACKWARD][0] if chained else 0
         memory = np.random.default_rng(self.seed).integers(256, size=self.size, dtype=np.uint8)
-        parts = {"x": pack_operand(self.config, self.x, self.layout), "gamma": self.gamma.astype("<f4").tobytes(),
-                 "dy": pack_operand(self.config, self.dy, self.layout), "beta": self.beta.astype("<f4").tobytes(),
-                 FORWARD: workspace(self.both, self.pass_of(FORWARD), self.places[FORWARD][0], next_job),
-                 BACKWARD: workspace(self.both, self.pass_of(BACKWARD), self.places[BACKWARD][0])}
+        parts = {}
+        for direction in (FORWARD, BACKWARD):
+            parts |= self.inputs(direction, self.places[BACKWARD][0] if chained and direction == FORWARD else 0)
         for direction in done:
             parts |= self.results[direction]
         for name, data in parts.items():

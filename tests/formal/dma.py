@@ -42,8 +42,14 @@ class SplitterContract(Specification):
                   burst.end == (end & burst.last), cut <= longest,
                   burst.last | ((cut == longest) & (burst.stop == bus.bytes - 1)))))
         # Invariant
-        check(m, ~holding | ((self.inside["left"] == to_come + self.inside["start"]) & (to_come != 0) &
-                              (self.inside["end"] == end)))
+        inside, n_left = self.inside, Signal(len(to_come) + 1)
+        m.d.comb += n_left.eq(to_come + inside["start"])
+        room = longest - (burst.address & (longest - 1))
+        check(m, ~holding | ((to_come != 0) & (inside["end"] == end) &
+                              (inside["stop"] == (n_left - 1)[:bus.offset_width]) &
+                              (inside["beats_more"] == (n_left - 1) >> bus.offset_width) &
+                              (inside["last"] == (inside["beats_more"] < room)) &
+                              (burst.more == Mux(inside["last"], inside["beats_more"], room - 1))))
         self.witness = [holding & ~first & ~burst.last, holding & burst.last & first & burst.end & (burst.start != 0),
                         holding & (place == 0) & ~first]
 

