@@ -99,7 +99,8 @@ MUTANTS = [
 ]
 
 ENGINE_MUTANTS = [
-    Mutant("bursts cross the multiple of their longest size", "dma/bursts.py", "longest - place", "longest"),
+    Mutant("bursts cross the multiple of their longest size", "dma/bursts.py", "Mux(ends, behind, ~place)",
+           "Mux(ends, behind, longest - 1)"),
     Mutant("midend: strides are unsigned", "dma/midend.py", "step.eq(stride.as_signed())", "step.eq(stride)"),
     Mutant("midend: the second dimension does not start again", "dma/midend.py", 'm.next = "AGAIN0"',
            'm.next = "ROWS"'),
