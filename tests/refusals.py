@@ -64,6 +64,13 @@ PARAMETERS = [
     ("Config(chunk_len=96)", "chunk_len must be a power of two, not 96"),
     ("Config(chunk_len=8)", "chunk_len must be at least lanes = 16, not 8"),
     ("Config(sample_depth=2)", "sample_depth must be an integer from 4 to 16384, not 2"),
+    *((f"Config(sample_depth=0{others})", "sample_depth must be at least 4 unless directions are 'forward', with "
+       "algorithm 'one-pass' and extraction 'constants', not 0") for others in (
+           "", ", directions=Directions.BACKWARD", ", algorithm=Algorithm.RANGE",
+           ", directions=Directions.FORWARD, extraction=Extraction.SHARED_DIVIDER")),
+    ("Config(sample_depth=False)", "sample_depth must be an integer from 4 to 16384, not False"),
+    ("EngineConfig(core=Config(sample_depth=0, directions=Directions.FORWARD))",
+     "sample_depth must be at least 4 in an engine, not 0"),
     ("Config(sample_depth=32768)", "sample_depth must be an integer from 4 to 16384, not 32768"),
     ("Config(sample_depth=1000)", "sample_depth must be a multiple of chunk_len = 128, not 1000"),
     ("Config(multiplier='full')", "multiplier must be a Multiplier, not 'full'"),
@@ -158,7 +165,7 @@ PARAMETERS = [
 ]
 
 PRESET_NAMES = ("opn16, opn4, opn32_mx, opn1_tiny, opn16_fp10, opn16_shared, opn16_divider, range16, lightnorm16, "
-                "lightnorm16_second, single16, two16, two16_bf16")
+                "lightnorm16_second, single16, two16, two16_bf16, opn2_frozen")
 
 USES = [
     ("", "bnforge: the following arguments are required: VERB"),

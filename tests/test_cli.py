@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from bnforge import cli
-from bnforge.presets import COMPARED, PRESETS
+from bnforge.presets import COMPARED, PRESETS, SMALL
 from refusals import USES, make_files, run
 
 
@@ -50,10 +50,10 @@ def test_a_failing_tool_is_one_line(files, monkeypatch):
 
 def test_list_prints_every_preset(files):
     status, output, _errors = run("list", files)
-    presets, title, compared = output.split("\n\n")
-    assert status == 0 and title == "What opn16 is compared with:"
-    assert [line.split()[0] for line in presets.splitlines()] == list(PRESETS)
-    assert [line.split()[0] for line in compared.splitlines()] == list(COMPARED)
+    presets, *others = output.split("\n\n")
+    assert status == 0 and others[::2] == ["What opn16 is compared with:", "Without statistics:"]
+    for listed, configs in zip((presets, *others[1::2]), (PRESETS, COMPARED, SMALL), strict=True):
+        assert [line.split()[0] for line in listed.splitlines()] == list(configs)
 
 
 @pytest.mark.parametrize("verb", ["", "list", "generate", "simulate", "area", "registers", "demo", "compare"])

@@ -7,7 +7,7 @@ from formal.fifo import FifoContract, OutputBufferContract
 from formal.input import InputContract
 from formal.pipeline import LanePipeline, RecoveryTiming
 from formal.positions import PositionContract
-from formal.rules import RULES
+from formal.rules import RULES, rules
 from formal.runner import prove, prove_by_induction, prove_combinational, prove_from_any_state, reaches
 from formal.streams import StreamStability
 from formal.structure import Netlist
@@ -24,6 +24,7 @@ from bnforge.top import Top
 PAIR = Config(name="pair", lanes=2, sample_depth=8, chunk_len=8, storage=BlockFormat(2, 8))
 FLOATS = Config(name="floats", lanes=2, x_format=FP10, sample_depth=16, chunk_len=8, storage=FP10)
 UNSIGNED = PAIR.replace(name="unsigned_pair", storage=BlockFormat(2, 8, signed=False))
+FROZEN = PAIR.replace(name="frozen", sample_depth=0, directions=Directions.FORWARD)
 WIDE = FLOATS.replace(name="wide", lanes=1, sample_depth=1024, chunk_len=512)
 CONFIGS = [opn1_tiny, PAIR, FLOATS]
 
@@ -42,19 +43,20 @@ DIVIDERS = [{"divisor_width": 5, "min_bits": 9}, {"divisor_width": 4, "min_bits"
             {"divisor_width": 4, "low_width": 12, "min_bits": 8, "constant_divisor": True}]
 
 
-@builds(opn1_tiny, *one_way(opn1_tiny), FLOATS)
+@builds(opn1_tiny, *one_way(opn1_tiny), FLOATS, FROZEN)
 def test_streams_hold_until_taken(config):
     prove_by_induction(StreamStability(config), k=2)
 
 
-@builds(opn1_tiny, *one_way(opn1_tiny), PAIR.replace(directions=Directions.FORWARD), FLOATS)
+@builds(opn1_tiny, *one_way(opn1_tiny), PAIR.replace(directions=Directions.FORWARD), FLOATS, FROZEN)
 def test_parts_of_the_core_keep_their_rules(config):
-    prove_by_induction(RULES[config.directions](config), k=2)
+    prove_by_induction(rules(config)(config), k=2)
 
 
-@pytest.mark.parametrize("rules", [StreamStability, RULES[Directions.BOTH]])
-def test_rules_are_not_empty(rules):
-    reaches(rules(opn1_tiny), 70)
+@pytest.mark.parametrize("specification, config", [
+    (StreamStability, opn1_tiny), (RULES[Directions.BOTH], opn1_tiny), (rules(FROZEN), FROZEN)])
+def test_rules_are_not_empty(specification, config):
+    reaches(specification(config), 70)
 
 
 @builds(opn1_tiny)
@@ -62,7 +64,7 @@ def test_operators_serve_one_step_at_a_time(config):
     prove_by_induction(OperatorUse(config), k=2)
 
 
-@builds(opn1_tiny, *one_way(opn1_tiny), FLOATS, *one_way(FLOATS))
+@builds(opn1_tiny, *one_way(opn1_tiny), FLOATS, *one_way(FLOATS), FROZEN)
 def test_no_output_depends_on_an_input_in_the_same_cycle(config):
     """Hence no ``tvalid`` or ``tready`` waits for anything outside, and no combinational loop can close outside."""
     core = Netlist(Top(config), registers=False)
@@ -72,7 +74,7 @@ def test_no_output_depends_on_an_input_in_the_same_cycle(config):
     assert {name: core.combinational(name) for name in core.inputs} == {name: [] for name in core.inputs}
 
 
-@builds(opn1_tiny, *one_way(opn1_tiny), FLOATS)
+@builds(opn1_tiny, *one_way(opn1_tiny), FLOATS, FROZEN)
 def test_input_stage_takes_beats_in_order_and_in_pairs(config):
     prove_by_induction(InputContract(config), k=2)
     reaches(InputContract(config), 10)

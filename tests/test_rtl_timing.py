@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bnforge.config import SUM_BLOCK
-from bnforge.presets import PRESETS
+from bnforge.presets import NAMED, PRESETS
 from bnforge.top import Top
 from bnforge_sim import Simulator, compare
 from bnforge_sim.figures import measure, plain_backward_tiles, plain_tiles, run_plain
@@ -56,6 +56,20 @@ def test_latency_of_the_backward_constants(name):
         waits = max(0, top.block_interval - last) if n > SUM_BLOCK else 0
         assert latency == 1 + top.gradient_latency + waits + top.output_latency  # 1: the input register
     assert top.gradient_latency <= LATENCY_LIMIT.get(name, 128)
+
+
+def test_frozen_tiles_keep_the_rate():
+    """Without statistics: the constants come a fixed time after a tile's first beat, and tiles have no bubble."""
+    config = NAMED["opn2_frozen"][0]
+    top, simulator = Top(config), Simulator(config)
+    outcome = run_plain(simulator, plain_tiles(config, 1, 5, 0))
+    latency = outcome.output_cycles[0] - outcome.data_cycles[0]
+    assert latency == 1 + top.constants_latency + top.output_latency  # 1: the input register
+    for n in (top.tile_interval, 300):
+        tiles = plain_tiles(config, 8, n, 0)
+        outcome = run_plain(simulator, tiles)
+        assert compare(config, tiles, outcome).messages == []
+        assert np.all(np.diff(outcome.data_cycles) == 1)
 
 
 def _tiles(config, directions, n, count):

@@ -10,7 +10,7 @@ from .array_config import ArrayConfig
 from .config import Config, read_toml
 from .engine_config import EngineConfig, configuration
 from .formats import require_int
-from .presets import COMPARED, NAMED, PRESETS
+from .presets import COMPARED, NAMED, PRESETS, SMALL
 from .tools import MissingTool, ToolError
 
 __all__ = ["configuration_of", "main", "require_simulation"]
@@ -176,7 +176,7 @@ def configuration_of(chosen, default=None):
 
 
 def _list(_chosen):
-    for title, configs in (("", PRESETS), ("What opn16 is compared with:", COMPARED)):
+    for title, configs in (("", PRESETS), ("What opn16 is compared with:", COMPARED), ("Without statistics:", SMALL)):
         if title:
             print(f"\n{title}\n")
         for name, (_config, text) in configs.items():

@@ -106,7 +106,8 @@ class Config:
     x_format : FloatFormat
         Input elements; at most 15 fraction bits.
     sample_depth : int
-        S, the built sample depth in beats: a multiple of ``chunk_len``, at most 16384.
+        S, the built sample depth in beats: a multiple of ``chunk_len``, at most 16384. With 0 no statistics are built:
+        all tiles are frozen forward ones, their constants come with the header.
     chunk_len : int
         L, beats of one range chunk: a power of two from 4 to 4096, and at least ``lanes``, so that the
         extrema of a chunk have left when the next chunk ends.
@@ -158,7 +159,8 @@ class Config:
         require_power_of_two("chunk_len", self.chunk_len, 4, 4096)
         if self.chunk_len < self.lanes:
             raise ValueError(f"chunk_len must be at least lanes = {self.lanes}, not {self.chunk_len!r}")
-        require_int("sample_depth", self.sample_depth, 4, 16384)
+        if self.sample_depth != 0 or isinstance(self.sample_depth, bool):
+            require_int("sample_depth", self.sample_depth, 4, 16384)
         if self.sample_depth % self.chunk_len:
             raise ValueError(f"sample_depth must be a multiple of chunk_len = {self.chunk_len}, "
                              f"not {self.sample_depth!r}")
@@ -180,6 +182,7 @@ class Config:
             raise ValueError(f"directions must be a Directions, not {self.directions!r}")
         self._check_extraction()
         self._check_algorithm()
+        self._check_sample()
         if (not isinstance(self.clock_mhz, (int, float)) or isinstance(self.clock_mhz, bool) or
                 not 0.001 <= self.clock_mhz <= 100_000):
             raise ValueError(f"clock_mhz must be a number from 0.001 to 100000, not {self.clock_mhz!r}")
@@ -210,6 +213,12 @@ class Config:
             raise ValueError(f"storage must be signed blocks or a float format with algorithm {name!r}, "
                              f"not {self.storage}")
 
+    def _check_sample(self):
+        if not self.has_statistics and not (self.is_one_pass and self.extracts and
+                                            self.directions is Directions.FORWARD):
+            raise ValueError("sample_depth must be at least 4 unless directions are 'forward', with algorithm "
+                             "'one-pass' and extraction 'constants', not 0")
+
     def replace(self, **changes):
         """This configuration with ``changes``, checked again."""
         return dataclasses.replace(self, **changes)
@@ -225,6 +234,11 @@ class Config:
     def extracts(self):
         """Whether the lanes are given extracted constants."""
         return self.extraction is Extraction.CONSTANTS
+
+    @property
+    def has_statistics(self):
+        """Whether statistics are taken; else all tiles are frozen."""
+        return self.sample_depth > 0
 
     @property
     def has_forward(self):

@@ -155,6 +155,8 @@ class EngineConfig:
         for key, kind in (("core", Config), ("bus", BusConfig)):
             if not isinstance(getattr(self, key), kind):
                 raise ValueError(f"{key} must be a {kind.__name__}, not {getattr(self, key)!r}")
+        if not self.core.has_statistics:
+            raise ValueError("sample_depth must be at least 4 in an engine, not 0")
         object.__setattr__(self, "core", self.core.replace(name=Config.name))
         if self.array is not None:
             if not self.core.is_one_pass:

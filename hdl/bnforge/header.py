@@ -200,10 +200,11 @@ class HeaderUnit(wiring.Component):
         in_channels, fixed, index, lane, write_slot = (registered(m, value, f"narrow_{name}") for value, name in (
             (in_channels, "in_channels"), (fixed, "fixed"), (index, "index"), (lane, "lane"),
             (write_slot, "slot")))
-        with m.If(transfers & ~in_channels):
-            for number, name in ((1, "c"), (2, "eps")):
-                with m.If(fixed == number):
-                    m.d.sync += Array(self.o_tiles)[write_slot][name].eq(narrow)
+        if self.config.has_statistics:
+            with m.If(transfers & ~in_channels):
+                for number, name in ((1, "c"), (2, "eps")):
+                    with m.If(fixed == number):
+                        m.d.sync += Array(self.o_tiles)[write_slot][name].eq(narrow)
         kinds = [("gamma", 0, self.i_gamma_lane, self.o_gamma), ("beta", 1, self.i_beta_lane, self.o_beta)]
         if self.config.has_backward:
             kinds += [("sent_rinv", 2, self.i_rinv_lane, self.o_rinv), ("sent_mean", 3, self.i_mean_lane, self.o_mean),

@@ -40,8 +40,8 @@ class InputStage(wiring.Component):
     i_sum_free : strobe, the sum snapshot has been read
     o_flags : strobes
 
-    Members, forward
-    ----------------
+    Members, forward with statistics
+    --------------------------------
     o_sampling : the beat is part of the sample; with it o_position, o_chunk, o_chunk_first, o_chunk_end
 
     Members, backward
@@ -70,7 +70,8 @@ class InputStage(wiring.Component):
             "o_summing": Out(1), "o_sum_first": Out(1), "o_sum_end": Out(1),
             "o_tile": Out(2), "o_job": Out(stream.Signature(job_layout(config), always_ready=True)),
             "i_sum_free": In(1), "o_flags": Out(FLAGS)}
-        if config.has_forward:
+        self.samples = config.has_forward and config.has_statistics
+        if self.samples:
             ports |= {"o_sampling": Out(1), "o_position": Out(config.position_width),
                       "o_chunk": Out(range(max(2, config.n_chunks))), "o_chunk_first": Out(1), "o_chunk_end": Out(1)}
         if config.has_backward:
@@ -93,7 +94,7 @@ class InputStage(wiring.Component):
         config = self.config
         full, beat = self._register(m, self.i, "x", self._sanitised(m))
         is_open = Signal()
-        frozen = Signal()
+        frozen = Signal(name="frozen") if config.has_statistics else Const(1, 1)
         sample_len = Signal(config.sample_len_width)
         mask = Signal(config.lanes)
         count = Signal(config.sample_len_width)  # beats of this sample so far
@@ -115,7 +116,7 @@ class InputStage(wiring.Component):
             sum_end = sum_end | block_end
             hold = self.o_unequal | (passes & ~self.i_pass_free)
             counts = backward & ~frozen & ~passes
-        if config.has_forward:
+        if self.samples:
             sampling = Signal(init=1)
             in_sample = comb(m, sampling & ~frozen & ~backward, "in_sample")
             sample_end = comb(m, in_sample & (beat.last | at_end), "sample_end")
@@ -135,8 +136,10 @@ class InputStage(wiring.Component):
         with m.If(self.i_open.ready):
             m.d.sync += is_open.eq(self.i_open.valid)
             with m.If(self.i_open.valid):
-                m.d.sync += [frozen.eq(tile.frozen), sample_len.eq(tile.sample_len), mask.eq(tile.mask),
-                             at_end.eq(tile.sample_len == 1), at_len.eq(0)]
+                m.d.sync += [sample_len.eq(tile.sample_len), mask.eq(tile.mask), at_end.eq(tile.sample_len == 1),
+                             at_len.eq(0)]
+                if config.has_statistics:
+                    m.d.sync += frozen.eq(tile.frozen)
                 if isinstance(backward, Signal):
                     m.d.sync += backward.eq(tile.backward)
                 if config.has_backward:
@@ -160,7 +163,7 @@ class InputStage(wiring.Component):
             job.valid.eq(take & Mux(starts_early, first, sum_end))]
         if isinstance(backward, Signal):
             m.d.comb += job.payload.backward.eq(backward)
-        if config.has_forward:
+        if self.samples:
             with m.If(take & sample_end):
                 m.d.sync += sampling.eq(0)
             with m.If(tile_end):
@@ -178,7 +181,7 @@ class InputStage(wiring.Component):
                 self.o_finish.payload.eq(Mux(passes, count, count + 1))]
         summing = self.o_gradient if config.has_backward else Const(0)
         sum_first = self._block_first if config.has_backward else first
-        if config.has_forward:
+        if self.samples:
             summing = summing | self.o_sampling
             if config.has_backward:
                 sum_first = Mux(backward, self._block_first, first)

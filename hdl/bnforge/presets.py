@@ -1,9 +1,9 @@
-"""Named configurations, all for both directions. The text beside each is what ``bnforge list`` prints."""
+"""Named configurations, for both directions unless they say otherwise. The text beside each is what ``bnforge list`` prints."""
 
-from .config import Algorithm, Config, Extraction
+from .config import Algorithm, Config, Directions, Extraction
 from .formats import BF16, FP10, BlockFormat
 
-__all__ = ["opn16", "opn4", "opn32_mx", "opn1_tiny", "PRESETS", "COMPARED", "NAMED"]
+__all__ = ["opn16", "opn4", "opn32_mx", "opn1_tiny", "PRESETS", "COMPARED", "SMALL", "NAMED"]
 
 opn16 = Config(name="opn16")
 opn4 = Config(name="opn4", lanes=4, x_format=FP10, sample_depth=256, chunk_len=128, storage=FP10)
@@ -36,5 +36,10 @@ COMPARED = {config.name: (config, text) for config, text in (
      "batch norm, mean and variance in a sweep each, the same formats"),
     (Config(name="two16_bf16", algorithm=Algorithm.TWO_PASS, storage=BF16), "the same, everything stored as bf16"))}
 """What opn16 is compared with (docs/baselines.md); 16 lanes."""
-NAMED = PRESETS | COMPARED
+
+opn2_frozen = Config(name="opn2_frozen", lanes=2, storage=BlockFormat(2, 8), sample_depth=0,
+                     directions=Directions.FORWARD)
+SMALL = {"opn2_frozen": (opn2_frozen, "2 lanes, x bf16, forward, no statistics: constants come with the header")}
+"""For the smallest devices."""
+NAMED = PRESETS | COMPARED | SMALL
 """All named configurations."""

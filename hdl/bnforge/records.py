@@ -15,6 +15,7 @@ from .streams import lane_width
 __all__ = ["RecordUnit"]
 
 _WORD = 32
+_STATISTICS = ("rinv", "mu", "r")
 
 
 class RecordUnit(wiring.Component):
@@ -34,7 +35,11 @@ class RecordUnit(wiring.Component):
 
     Members, forward
     ----------------
-    i_a, i_b, i_rinv, i_mu, i_r : scalars to store
+    i_a, i_b : scalars to store
+
+    Members, forward with statistics
+    --------------------------------
+    i_rinv, i_mu, i_r : scalars to store
     i_position_valid, i_position : positions to store
     i_n_chunks, i_frozen : with ``i_done``, what else the records need
 
@@ -50,9 +55,11 @@ class RecordUnit(wiring.Component):
         self.config = config
         word = data.StructLayout({"data": _WORD, "last": 1})
         widths, members = {}, {"mask": config.lanes}
+        self.statistics = config.has_forward and config.has_statistics
         if config.has_forward:
-            widths |= {"a": config.a_format.width, "b": config.b_format.width, "rinv": WORKING.width,
-                       "mu": WORKING.width, "r": WORKING.width}
+            widths |= {"a": config.a_format.width, "b": config.b_format.width}
+        if self.statistics:
+            widths |= dict.fromkeys(_STATISTICS, WORKING.width)
             members |= {"n_chunks": range(config.n_chunks + 1), "frozen": 1}
         if config.has_backward:
             widths |= {"dgamma": WORKING.width, "dbeta": FP32.width}
@@ -62,7 +69,7 @@ class RecordUnit(wiring.Component):
             "i_slot": In(1), "i_done": In(1), "o_free": Out(1), "o": Out(stream.Signature(word)),
             **{f"i_{name}": In(scalar_write_layout(config, width)) for name, width in widths.items()},
             **{f"i_{name}": In(shape) for name, shape in members.items()},
-            **({"i_position_valid": In(1), "i_position": In(position_layout(config))} if config.has_forward else {})})
+            **({"i_position_valid": In(1), "i_position": In(position_layout(config))} if self.statistics else {})})
 
     def elaborate(self, platform):
         m = Module()
@@ -106,8 +113,12 @@ class RecordUnit(wiring.Component):
         m.d.comb += self.o.payload.last.eq(last)
         words, number = [], Mux(word < RECORD_SCALAR_WORDS, word, RECORD_SCALAR_WORDS)
         if config.has_forward:
-            words = [*self._scalars(m, fetch, lane, slot, ("a", "b", "rinv", "mu", "r"), tiles[slot].frozen),
-                     self._positions(m, fetch, lane, tile, word, tiles[slot])]
+            words = self._scalars(m, fetch, lane, slot, ("a", "b"))
+        if self.statistics:
+            words += [*self._scalars(m, fetch, lane, slot, _STATISTICS, tiles[slot].frozen),
+                      self._positions(m, fetch, lane, tile, word, tiles[slot])]
+        elif config.has_forward:
+            words += [Const(0, _WORD)] * len(_STATISTICS)
         if config.has_backward:
             words += self._scalars(m, fetch, lane, slot, ("dgamma", "dbeta"))
             number = Mux(gradient, len(words) - GRADIENT_WORDS + word[0], number)
@@ -118,7 +129,7 @@ class RecordUnit(wiring.Component):
         return m
 
     def _scalars(self, m, fetch, lane, slot, names, frozen=None):
-        """One word each, one cycle after ``fetch``; a frozen tile has only a and b."""
+        """One word each, one cycle after ``fetch``; 0 in a ``frozen`` tile."""
         if frozen is not None:
             hide = Signal(reset_less=True)
             with m.If(fetch):
@@ -131,7 +142,7 @@ class RecordUnit(wiring.Component):
             write, read = mem.write_port(), mem.read_port()
             m.d.comb += [write.en.eq(port.valid), write.addr.eq(Cat(port.lane, self.i_slot)), write.data.eq(port.code),
                          read.en.eq(fetch), read.addr.eq(Cat(lane, slot))]
-            code = Mux(hide, 0, read.data) if name in ("rinv", "mu", "r") else read.data
+            code = read.data if frozen is None else Mux(hide, 0, read.data)
             words.append(comb(m, Cat(Const(0, _WORD - width), code), f"word_{name}"))
         return words
 

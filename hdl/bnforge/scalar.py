@@ -57,9 +57,13 @@ class ScalarUnit(wiring.Component):
 
     Members, forward
     ----------------
+    o_record_a, o_record_b : scalars for the records
+
+    Members, forward with statistics
+    --------------------------------
     i_sum, o_sum_shift, o_sum_free : sum snapshot of lane 0, strobes to move the chain on and to give it back
     o_range_parity, o_range_lane, i_range : reading the sum of ranges (memory latency 1)
-    o_mu, o_r, o_rinv, o_record_a, o_record_b : scalars for the records
+    o_mu, o_r, o_rinv : scalars for the records
 
     Members, backward
     -----------------
@@ -88,12 +92,14 @@ class ScalarUnit(wiring.Component):
         self.chains = {name: shape for name, shape in lane_class(config).shapes(config).items() if name != "position"}
         for name, shape in self.chains.items():
             ports |= {f"o_{name}_shift": Out(1), f"o_{name}": Out(shape)}
-        if config.has_forward:
+        if config.has_forward and config.has_statistics:
             ports |= {
                 "i_sum": In(element_sum(config).layout), "o_sum_shift": Out(1), "o_sum_free": Out(1),
                 "o_range_parity": Out(1), "o_range_lane": Out(width), "i_range": In(range_sum_layout(config)),
-                "o_mu": Out(scalar), "o_r": Out(scalar), "o_rinv": Out(scalar),
-                "o_record_a": Out(scalar_write_layout(config, a)), "o_record_b": Out(scalar_write_layout(config, b))}
+                "o_mu": Out(scalar), "o_r": Out(scalar), "o_rinv": Out(scalar)}
+        if config.has_forward:
+            ports |= {"o_record_a": Out(scalar_write_layout(config, a)),
+                      "o_record_b": Out(scalar_write_layout(config, b))}
         if config.has_backward:
             ports |= {
                 "i_finish": In(stream.Signature(config.sample_len_width)),
@@ -130,16 +136,11 @@ class ScalarUnit(wiring.Component):
         operators = Operators(m, config, sequencer, tile.eps)
         forward, backward = self._runs(sequencer)
         loading = Signal()
-        load_index = Signal(range(config.lanes + 2))
         sample_len, loads = self._control(m, slot, forward, backward, loading, self.i_job.payload.frozen)
-        with m.If(loads):
-            m.d.sync += [loading.eq(1), load_index.eq(0)]
-        with m.Elif(loading):
-            m.d.sync += load_index.eq(load_index + 1)
         self._reciprocals(m, operators, sample_len, sequencer.runs)
 
         self.i_gamma_as_a = self.i_gamma[WORKING.width - config.a_format.width:]
-        loaded, loaded_lane = self._loading(m, loading, load_index)
+        load_index, loaded, loaded_lane, last_loaded = self._loading(m, loads, loading)
         over, stores_a, stores_b = [], [], []
         if config.has_forward:
             m.d.comb += self.o_range_parity.eq(slot)
@@ -153,9 +154,6 @@ class ScalarUnit(wiring.Component):
             stores_b.append((steps.base_valid, Const(0), steps.base))
         self._read_addresses(m, forward, backward, loading, load_index)
         self._outputs(m, tile, loaded, loaded_lane, stores_a, stores_b)
-        last_loaded = comb(m, loaded & (loaded_lane == config.lanes - 1), "last_loaded")
-        with m.If(last_loaded):
-            m.d.sync += loading.eq(0)
         self._ends(m, forward, backward, last_loaded)
         operators.build()
         sequencer.advance()
@@ -237,11 +235,22 @@ class ScalarUnit(wiring.Component):
             m.d.sync += register.eq(operators.quotient)
         return register
 
-    def _loading(self, m, loading, index):
-        loaded = Signal()
-        lane = Signal(lane_width(self.config))
-        m.d.sync += [loaded.eq(loading & (index < self.config.lanes)), lane.eq(index)]
-        return loaded, lane
+    def _loading(self, m, loads, loading):
+        """After the strobe ``loads``, while ``loading``: which lane's scale is read; whether one has been, and whose it
+        is, and whether it is the last."""
+        lanes = self.config.lanes
+        index = Signal(range(lanes + 2), name="load_index")
+        with m.If(loads):
+            m.d.sync += [loading.eq(1), index.eq(0)]
+        with m.Elif(loading):
+            m.d.sync += index.eq(index + 1)
+        loaded = Signal(name="loaded")
+        lane = Signal(lane_width(self.config), name="loaded_lane")
+        m.d.sync += [loaded.eq(loading & (index < lanes)), lane.eq(index)]
+        last = comb(m, loaded & (lane == lanes - 1), "last_loaded")
+        with m.If(last):
+            m.d.sync += loading.eq(0)
+        return index, loaded, lane, last
 
     def _read_addresses(self, m, forward, backward, loading, index):
         """gamma and beta, or a and b, a cycle before they are used."""

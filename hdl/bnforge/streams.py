@@ -25,9 +25,10 @@ def lane_width(config):
 
 def tile_layout(config):
     """What a header says of a tile, apart from gamma and beta."""
+    scale = {"c": WORKING.width, "eps": WORKING.width} if config.has_statistics else {}
     return data.StructLayout({
-        "activation": Activation, "frozen": 1, "sample_len": config.sample_len_width,
-        "c": WORKING.width, "eps": WORKING.width, "mask": config.lanes, **_backward(config)})
+        "activation": Activation, "frozen": 1, "sample_len": config.sample_len_width, **scale, "mask": config.lanes,
+        **_backward(config)})
 
 
 def stored_layout(config):

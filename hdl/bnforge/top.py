@@ -61,7 +61,12 @@ class Top(wiring.Component):
 
     @property
     def constants_latency(self):
-        """Cycles from taking the last beat of the sample to issuing the first beat of a forward tile."""
+        """Cycles from taking the last beat of the sample to issuing the first beat of a forward tile.
+
+        Without statistics: from taking the first beat.
+        """
+        if not self.config.has_statistics:
+            return scalar_class(self.config).load_cycles(self.config) + 3
         forward, _ = scalar_class(self.config).schedules(self.config)
         return forward.cycles(self.config.lanes) + 4
 
@@ -103,7 +108,7 @@ class Top(wiring.Component):
     def fifo_depth(self):
         """Beats that arrive before the first can leave; with one place less a full-rate stream stalls."""
         latency = self.constants_latency if self.config.has_forward else self.gradient_latency
-        return self.config.sample_depth + latency
+        return max(1, self.config.sample_depth) + latency
 
     def elaborate(self, platform):
         m = Module()
@@ -120,10 +125,12 @@ class Top(wiring.Component):
 
         connect(m, header.o_open, entry.i_open)
         self._buffers(m, entry, scalar, normaliser)
-        sums = self._chain(m, [ElementSum(config) for _ in range(config.lanes)], "sum")
-        summing = self._counted(m, Cat(entry.o_summing, entry.o_sum_first, entry.o_sum_end), "summing")
-        for lane in sums:
-            m.d.comb += Cat(lane.i_valid, lane.i_first, lane.i_end).eq(summing)
+        sums = []
+        if config.has_statistics:
+            sums = self._chain(m, [ElementSum(config) for _ in range(config.lanes)], "sum")
+            summing = self._counted(m, Cat(entry.o_summing, entry.o_sum_first, entry.o_sum_end), "summing")
+            for lane in sums:
+                m.d.comb += Cat(lane.i_valid, lane.i_first, lane.i_end).eq(summing)
         m.d.comb += [
             *(sink.eq(source) for unit in (entry.i_tiles, scalar.i_tiles)
               for sink, source in zip(unit, header.o_tiles)),
@@ -142,6 +149,8 @@ class Top(wiring.Component):
             records.i_done.eq(scalar.o_done), records.i_mask.eq(scalar.o_mask)]
         shifts, frees = [], []
         if config.has_forward:
+            m.d.comb += [records.i_a.eq(scalar.o_record_a), records.i_b.eq(scalar.o_record_b)]
+        if config.has_forward and config.has_statistics:
             self._forward(m, entry, sums, scalar, records)
             shifts.append(scalar.o_sum_shift)
             frees.append(scalar.o_sum_free)
@@ -217,7 +226,7 @@ class Top(wiring.Component):
         return late
 
     def _forward(self, m, entry, sums, scalar, records):
-        """What only forward tiles need: extrema, ranges, and the records of a channel."""
+        """What only the samples of forward tiles need: extrema, ranges, and the records of a channel."""
         config = self.config
         m.submodules.ranges = ranges = RangeUnit(config)
         sampling = self._counted(m, Cat(entry.o_sampling, entry.o_chunk_first, entry.o_chunk_end, entry.o_position),
@@ -235,7 +244,6 @@ class Top(wiring.Component):
             ranges.i_extrema.eq(lanes[0].o_extrema),
             ranges.i_read_parity.eq(scalar.o_range_parity), ranges.i_read_lane.eq(scalar.o_range_lane),
             scalar.i_range.eq(ranges.o_sum), scalar.i_sum.eq(sums[0].o_sum),
-            records.i_a.eq(scalar.o_record_a), records.i_b.eq(scalar.o_record_b),
             records.i_rinv.eq(scalar.o_rinv), records.i_mu.eq(scalar.o_mu), records.i_r.eq(scalar.o_r),
             records.i_position_valid.eq(ranges.o_position_valid), records.i_position.eq(ranges.o_position),
             records.i_n_chunks.eq(scalar.o_n_chunks), records.i_frozen.eq(scalar.o_frozen)]

@@ -158,6 +158,8 @@ def check_header(config, *, activation, sample_len, c, eps, frozen, backward=Fal
         raise ValueError(f"frozen must be true or false, not {frozen!r}")
     if frozen and not config.extracts:
         raise ValueError("frozen must be false without constant extraction, not true")
+    if not (frozen or config.has_statistics):
+        raise ValueError("frozen must be true without statistics, not false")
     if frozen and not backward:
         return Activation(activation)
     low, high = (0, 65535) if frozen else (1, config.sample_depth)

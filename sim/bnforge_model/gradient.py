@@ -80,7 +80,7 @@ def backward_order(n, sample_len):
 
 
 def _require_codes(name, values, low, high):
-    if values.min() < low or values.max() > high:
+    if values.size and (values.min() < low or values.max() > high):
         raise ValueError(f"{name} must be from {low} to {high}, not {values.min()} ... {values.max()}")
 
 

@@ -11,7 +11,8 @@ from bnforge.config import Activation
 from bnforge.formats import require_int
 from bnforge_model import default_c, default_eps, forward_codes
 from bnforge_model.constants import fp32_code
-from bnforge_model.floats import to_codes
+from bnforge_model.floats import decode, to_codes
+from bnforge_model.frozen import frozen_affine
 
 from .figures import backward_of
 from .grid import grid_order
@@ -43,7 +44,7 @@ def convolve(images, filters):
 
 
 def digits_activations(config, n_images=128):
-    """One channel tile of activations, in the order of the default grid.
+    """One channel tile of activations, in the order of the default grid; without statistics in that of memory.
 
     Parameters
     ----------
@@ -62,16 +63,24 @@ def digits_activations(config, n_images=128):
     require_int("n_images", n_images, 1, 1797)
     images = load_digits().images[:n_images]
     activations = convolve(images, FILTERS[:config.lanes])
-    order, sample_len = grid_order(*images.shape, config.sample_depth)
+    order, sample_len = np.arange(images.size), 0
+    if config.has_statistics:
+        order, sample_len = grid_order(*images.shape, config.sample_depth)
     return to_codes(config.x_format, activations.reshape(-1, config.lanes)[order]).astype(np.uint32), sample_len
 
 
 def digits_tile(config, n_images=128, activation=Activation.RELU):
-    """The activations as a tile: gamma 1, beta 0, C and eps as a driver sets them."""
+    """The activations as a tile: gamma 1, beta 0, C and eps as a driver sets them.
+
+    Without statistics a frozen one, a and b by :func:`~bnforge_model.frozen.frozen_affine`.
+    """
     codes, sample_len = digits_activations(config, n_images)
-    c = default_c(config, len(codes), sample_len)
-    return Tile(codes, fp32_code(np.ones(config.lanes)), fp32_code(np.zeros(config.lanes)), int(fp32_code(c)),
-                int(fp32_code(default_eps(c))), sample_len, activation)
+    c = default_c(config, len(codes), sample_len or None)
+    affine = np.ones(config.lanes), np.zeros(config.lanes)
+    if not config.has_statistics:
+        affine = frozen_affine(decode(config.x_format, codes))
+    return Tile(codes, *map(fp32_code, affine), int(fp32_code(c)), int(fp32_code(default_eps(c))), sample_len,
+                activation, frozen=not config.has_statistics)
 
 
 def digits_backward_tile(config, tile, seed=0):

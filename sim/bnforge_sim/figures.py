@@ -25,12 +25,12 @@ __all__ = ["plain_tiles", "backward_of", "plain_backward_tiles", "run_plain", "s
 
 
 def plain_tiles(config, count, n, sample_len, seed=0):
-    """``count`` tiles of ``n`` normally distributed beats, relu."""
+    """``count`` tiles of ``n`` normally distributed beats, relu; frozen where no statistics are built."""
     rng = np.random.default_rng(seed)
     c = default_c(config, n, sample_len)
     return [Tile(to_codes(config.x_format, rng.standard_normal((n, config.lanes))).astype(np.uint32),
                  fp32_code(np.ones(config.lanes)), fp32_code(np.zeros(config.lanes)), int(fp32_code(c)),
-                 int(fp32_code(default_eps(c))), sample_len) for _ in range(count)]
+                 int(fp32_code(default_eps(c))), sample_len, frozen=not config.has_statistics) for _ in range(count)]
 
 
 def backward_of(config, tile, dy):

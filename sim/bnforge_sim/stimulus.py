@@ -62,7 +62,7 @@ def axes(config):
         "inputs": INPUTS,
         "gamma": GAMMAS,
         "scale": SCALES,
-        "frozen": FROZEN if config.extracts else FROZEN[:1],
+        "frozen": (FROZEN if config.has_statistics else FROZEN[-1:]) if config.extracts else FROZEN[:1],
         "mask": MASKS if config.lanes > 1 else MASKS[:1],
     }
     if config.has_backward:
@@ -119,16 +119,21 @@ def random_codes(fmt, kind, plain, n, lanes, rng):
     return np.concatenate([_float_codes(fmt, rng.choice(plain), n, 1, rng) for _ in range(lanes)], axis=1)
 
 
+def _depth(config):
+    """S; of a core without statistics the length of a chunk, for the lengths of its tiles."""
+    return config.sample_depth or config.chunk_len
+
+
 def _lengths(config, shape, rng):
     """(n, sample_len) of the tiles of one case: more of the longer ones where S is small, each direction once."""
-    repeat = 1 if shape in ("n = 1", "n = 2", "sample of 1", "blocks of sums") else max(1, 256 // config.sample_depth)
+    repeat = 1 if shape in ("n = 1", "n = 2", "sample of 1", "blocks of sums") else max(1, 256 // _depth(config))
     lengths = [tile for _ in range(repeat) for tile in _few_lengths(config, shape, rng)]
     both = config.has_forward and config.has_backward
     return lengths * 2 if both and len(lengths) < 3 else lengths
 
 
 def _few_lengths(config, shape, rng):
-    depth, chunk = config.sample_depth, config.chunk_len
+    depth, chunk = _depth(config), config.chunk_len
 
     def short(sample_len):
         """Few chunks of sample, followed by little, nothing or more than a full sample."""
@@ -151,7 +156,7 @@ def _few_lengths(config, shape, rng):
         case "mixed n":
             return [(mixed(), int(rng.integers(1, depth + 1)) if rng.random() < 0.3 else depth) for _ in range(7)]
         case "sample multiple of L":
-            return [short(chunk * int(rng.integers(1, config.n_chunks + 1))) for _ in range(3)]
+            return [short(chunk * int(rng.integers(1, depth // chunk + 1))) for _ in range(3)]
         case "sample not multiple of L":
             return [short(int(rng.integers(depth)) // chunk * chunk + int(rng.integers(1, chunk))) for _ in range(3)]
         case "sample below L":
@@ -270,11 +275,11 @@ def random_segment(config, case, rng):
     for tile in tiles:
         wait = np.zeros(len(header_words(config, tile)), dtype=np.uint32)
         if late is not None:
-            wait[late] = rng.integers(1, 2 * config.sample_depth)
+            wait[late] = rng.integers(1, 2 * _depth(config))
         waits.append(wait)
     stretch = segment(config, tiles, stalls=stalls, seed=int(rng.integers(2**32)), header_wait=waits)
     if case["stalls"] == "y late":
         stretch.y_wait = np.zeros(len(stretch.y), dtype=np.uint32)
         first = np.concatenate([[0], np.flatnonzero(stretch.y_last)[:-1] + 1])
-        stretch.y_wait[first] = rng.integers(1, 2 * config.sample_depth, len(first))
+        stretch.y_wait[first] = rng.integers(1, 2 * _depth(config), len(first))
     return tiles, stretch

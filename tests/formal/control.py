@@ -86,13 +86,15 @@ class JobQueue(Core):
         """What the scalar unit is doing: one thing, for the tile ``number``."""
         unit, inside = self.parts.scalar, self.scalar
         lanes = self.config.lanes
-        sequencer = unit.sequencer
-        running = {run.schedule: run.running for run in sequencer.runs}
+        runs = unit.sequencer.runs if self.config.has_statistics else []
+        running = {run.schedule: run.running for run in runs}
         self.forward, self.backward = (running.get(kind, Const(0)) for kind in (ForwardSchedule, BackwardSchedule))
         self.loading, self.awaiting, self.number = inside["loading"], inside["awaiting"], inside["number"]
         loading, awaiting, done = self.loading, self.awaiting, unit.o_done
         self.extracting = self.forward | self.backward | loading | awaiting | done
-        self.time = sequencer.index * INTERVAL + sequencer.phase
+        if runs:
+            sequencer = unit.sequencer
+            self.time = sequencer.index * INTERVAL + sequencer.phase
         check(m, count(self.forward, self.backward, loading | awaiting, done) <= 1,
               ~unit.o_ready | Mux(unit.o_backward, awaiting & ~loading, done),
               ~(self.backward | awaiting) | unit.o_backward,
@@ -112,7 +114,7 @@ class JobQueue(Core):
         self.is_open, self.first, self.count = entry["is_open"], entry["first"], entry["count"]
         self.in_backward, self.frozen = entry["backward"], entry["frozen"]
         early = self.in_backward | self.frozen
-        sampling = entry["sampling"] if config.has_forward else Const(1)
+        sampling = entry["sampling"] if self.parts.input.samples else Const(1)
         waiting = Mux(early, self.first, sampling)
         self.before_job, self.after_job = self.is_open & waiting, self.is_open & ~waiting
         self.can_sample = self.is_open & sampling & ~early
@@ -170,7 +172,8 @@ class JobQueue(Core):
         check(m, ~(self.is_open & ~self.first) | (kinds[tile] == now),
               ~self.extracting | (kinds[self.number] == Cat(unit.o_backward, unit.o_frozen)))
         for place, (valid, job) in enumerate(self.queued["jobs"]):
-            check(m, ~valid | (kinds[(after + place)[:2]] == Cat(is_backward(config, job), job.frozen)))
+            check(m, ~valid | (kinds[(after + place)[:2]] == Cat(is_backward(config, job), job.frozen)),
+                  ~valid | config.has_statistics | job.frozen)
         self.kinds = kinds
 
 

@@ -59,7 +59,7 @@ class InputContract(wiring.Component):
             self._stops(m, inside, take, backward)
 
         # The beats of the tile so far, and of the sum; as many as matter.
-        most = config.sample_depth
+        most = max(1, config.sample_depth)
         beats, in_sum, any_block = Signal(range(most + 1)), Signal(range(SUM_BLOCK + 1)), Signal()
         with m.If(take):
             m.d.sync += [beats.eq(Mux(beat.last, 0, Mux(beats == most, most, beats + 1))),
@@ -76,7 +76,9 @@ class InputContract(wiring.Component):
               ~is_open | frozen | ((inside["at_len"] == reached) & (inside["at_end"] == (counted + 1 == sample_len))),
               ~dut.o_sum_end | dut.o_summing, ~dut.o_summing | (dut.o_sum_first == (in_sum == 0)),
               dut.o_job.valid == (take & Mux(early, first, dut.o_sum_end)))
-        if config.has_forward:
+        if not config.has_statistics:
+            check(m, in_sum == 0, ~any_block)
+        if dut.samples:
             sampling = inside["sampling"]
             check(m, dut.o_sampling == (take & ~early & ~reached),
                   backward | (dut.o_sum_end == (dut.o_sampling & (beat.last | (beats + 1 == sample_len)))),
@@ -98,7 +100,7 @@ class InputContract(wiring.Component):
                   ~dut.o_finish.valid | frozen | (dut.o_finish.payload == Mux(reached, sample_len, beats + 1)))
             self.witness = dut.o_pass & beat.last & (beats == 2)
         else:
-            self.witness = dut.o_sum_end & (beats == 2)
+            self.witness = (dut.o_sum_end & (beats == 2)) if dut.samples else take & beat.last & (beats == 1)
         return m
 
     def _clean(self, m, shape):
