@@ -1,4 +1,4 @@
-"""Named configurations, for both directions unless they say otherwise. The text beside each is what ``bnforge list`` prints."""
+"""Named configurations, both directions unless they say otherwise. The text beside each is what `bnforge list` prints."""
 
 from .config import Algorithm, Config, Directions, Extraction
 from .formats import BF16, FP10, BlockFormat
@@ -39,7 +39,7 @@ COMPARED = {config.name: (config, text) for config, text in (
 
 opn2_frozen = Config(name="opn2_frozen", lanes=2, storage=BlockFormat(2, 8), sample_depth=0,
                      directions=Directions.FORWARD)
-SMALL = {"opn2_frozen": (opn2_frozen, "2 lanes, x bf16, forward, no statistics: constants come with the header")}
+SMALL = {"opn2_frozen": (opn2_frozen, "2 lanes, x bf16, forward without statistics: constants in the header")}
 """For the smallest devices."""
 NAMED = PRESETS | COMPARED | SMALL
 """All named configurations."""
