@@ -285,6 +285,7 @@ def draw_area(path):
 
 def boards_table():
     """Bitstreams, from docs/boards.json."""
+    from bnforge_sim.board_figures import RESOURCES, resource
     lines = ["| board | preset | LUT4 | registers | block RAM | DSP | clock | critical path | build |",
              "|---|---|---|---|---|---|---|---|---|"]
     for build in json.loads(BOARDS.read_text(encoding="utf-8"))["builds"]:
@@ -292,8 +293,8 @@ def boards_table():
         if "failed" in build:
             lines.append(f"{head}{build['failed']} | | | | | | |")
             continue
-        used = " | ".join("{:,} of {:,}".format(*build["resources"].get(kind, (0, 0)))
-                          for kind in ("TRELLIS_COMB", "TRELLIS_FF", "DP16KD", "MULT18X18D"))
+        found = [resource(build, kind) for kind in RESOURCES]
+        used = " | ".join("{:,} of {:,}".format(*pair) if pair else "-" for pair in found)
         path = sum(step["delay"] for step in build["path"])
         lines.append(f"{head}{used} | {build['clock_mhz']:.1f} MHz of {build['wanted_mhz']:.0f} | "
                      f"`{build['path_from']}` → `{build['path_to']}`, {path:.1f} ns | "

@@ -107,6 +107,8 @@ def found_pins(text, suffix):
         sites = dict(re.findall(r'LOCATE COMP "([^"]+)" SITE "([^"]+)";', text))
         attributes = {port: dict(item.split("=") for item in rest.split())
                       for port, rest in re.findall(r'IOBUF PORT "([^"]+)" ([^;]+);', text)}
+    elif suffix == ".pcf":
+        sites = dict(re.findall(r"^set_io (?:-pullup yes )?(\S+) (\S+)$", text, re.M))
     else:
         for key, value, port in re.findall(r'set_property (\w+) "?([^" ]+)"? \[get_ports [{"]([^}"]+)[}"]\]', text):
             if key in ("LOC", "PACKAGE_PIN"):
@@ -120,27 +122,29 @@ def found_pins(text, suffix):
 def test_pin_files_are_the_committed_ones(name):
     suffix, text = pin_file(board(name))
     assert (ROOT / "constraints" / f"{name}{suffix}").read_text() == text
-    assert re.search(r"^# Assumed clock: (25|100) MHz at clk", text, re.M)
+    assert re.search(r"^# Assumed clock: (12|25|100) MHz at clk", text, re.M)
 
 
 @every_board
 def test_pin_files_say_what_the_flow_of_amaranth_says(name, tmp_path, monkeypatch):
     monkeypatch.setattr(system, "BoardTop", Probe)
     where = board(name)
-    write_project(where, where.config(presets.opn1_tiny), tmp_path)
+    write_project(where, where.config(presets.NAMED[where.preset][0]), tmp_path)
     suffix = pin_file(where)[0]
     flow = found_pins((tmp_path / f"bnforge_board{suffix}").read_text(), suffix)
     ours = found_pins((tmp_path / f"bnforge_board_pins{suffix}").read_text(), suffix)
-    assert ours == {port: (site, {key: str(value) for key, value in attributes.items()})
-                    for port, (site, attributes) in pins(where).items()}
+    assert ours == {port: (site, {key: str(value) for key, value in attributes.items() if suffix != ".pcf"})
+                    for port, (site, attributes) in pins(where).items()}  # a PCF has pins alone
     theirs = {site: attributes for site, attributes in flow.values()}
     for port, (site, attributes) in ours.items():
         assert theirs[site] == attributes, port
     extra = {port for port, (site, _) in flow.items() if site not in {site for site, _ in ours.values()}}
     assert all(re.match(r"uart_0__(rts|dtr|cts)|rgb_led_\d__[rb]__", port) for port in extra)
     clock = where.oscillator_hz
-    assert re.search(rf"{clock}(\.0)? HZ" if suffix == ".lpf" else rf"-period {1e9 / clock:.1f}",
-                     (tmp_path / f"bnforge_board{suffix}").read_text())
+    kept = {".lpf": rf"{clock}(\.0)? HZ", ".pcf": rf"set_frequency \S+ {clock / 1e6:g}(\.0)?$",
+            ".xdc": rf"-period {1e9 / clock:.1f}"}[suffix]
+    for file in ("bnforge_board", "bnforge_board_pins"):
+        assert re.search(kept, (tmp_path / f"{file}{suffix}").read_text(), re.M)
 
 
 @every_board
@@ -207,6 +211,20 @@ def test_a_build_reports_what_the_tools_found(tools, tmp_path):
             "bnforge_board_pins.lpf"} <= set(kept["files"])
     assert all((tmp_path / "out" / name).exists() for name in kept["files"])
     assert [line.split(":")[0] for line in lines] == ["project", "synthesis", "place and route", "bitstream"]
+
+
+def test_a_build_for_an_ice40_uses_its_tools(tools, tmp_path):
+    report = json.loads(json.dumps(REPORT).replace("TRELLIS_FF_Q", "SB_DFFSR_Q_8_D_SB_LUT4_O_LC"))
+    report["fmax"] = {"clk": {"achieved": 21.5, "constraint": 12.00005}}
+    tools("NEXTPNR_ICE40", placer(report))
+    tools("ICEPACK", "echo bits > bnforge_board.bin")
+    where = board("icebreaker")
+    found = build(where, where.config(presets.opn2_frozen), tmp_path / "out", lambda line: None)
+    assert (found.clock_mhz, found.wanted_mhz, found.is_met) == (21.5, 12.0, True)
+    assert (found.path_from, found.path_to) == ("top.a", "top.c")
+    assert {"bnforge_board.bin", "bnforge_board.pcf", "bnforge_board_pins.sv", "bnforge_board_pins.pcf"} <= set(
+        found.files)
+    assert found.engine == presets.opn2_frozen.to_dict()
 
 
 def test_a_tool_that_fails_is_named_with_its_reason(tools, tmp_path):

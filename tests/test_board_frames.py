@@ -9,6 +9,7 @@ from amaranth.sim import Simulator
 from bnforge import presets
 from bnforge.board import BoardConfig, Command, Space, Status
 from bnforge.board.bridge import Bridge
+from bnforge.board.boards import BUS
 from bnforge.board.frames import CRC, MAX_WORDS, REQUEST, BadFrame, answer, answer_size, parse_answer, request
 from bnforge.board.memory import BoardMemory
 from bnforge.board.uart import UartReceiver, UartTransmitter
@@ -308,7 +309,7 @@ def small(**changes):
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"engine": presets.opn16}, "engine must be an EngineConfig"),
+    ({"engine": BUS}, "engine must be an EngineConfig or a Config"),
     ({"baud": 20_000_000}, "baud must be an integer from 300 to 12000000"),
     ({"clock_hz": 12_000_000, "baud": 5_000_000}, "baud must be a rate that 12 MHz over a whole number, at least 4"),
     ({"clock_hz": 10_000_000, "baud": 1_300_000}, "baud must be a rate that 10 MHz over a whole number"),
@@ -334,5 +335,5 @@ def test_a_configuration_is_read_back_from_its_identity():
 
 
 def test_an_unknown_parameter_is_refused():
-    with pytest.raises(ValueError, match="parameters must be an engine and those of a board, not engine, leds"):
+    with pytest.raises(ValueError, match="parameters must be an engine or a core, and those of a board, not engine, leds"):
         BoardConfig.from_dict({"engine": {}, "leds": 3})

@@ -9,7 +9,7 @@ import pytest
 import serial
 from bnforge import presets
 from bnforge.board import Space
-from bnforge.board.boards import BOARDS, SIMULATED_BAUD, board
+from bnforge.board.boards import BOARDS, board
 from bnforge.cli import main
 from bnforge_host import Device, Disconnected, Garbled, Link, LinkError, NoAnswer, Refused, command
 from bnforge_host.progress import Bar
@@ -20,7 +20,7 @@ from bnforge_sim.engine_runs import BACKWARD, FORWARD, digits_tensors
 
 pytestmark = pytest.mark.xdist_group("board")  # one simulation for all
 BOARD = replace(board("ulx3s-12f"), memory_bytes=8192)
-CONFIG = BOARD.config(presets.opn1_tiny, baud=SIMULATED_BAUD)
+CONFIG = BOARD.config(presets.opn1_tiny, baud=BOARD.simulated_baud)
 CORE = CONFIG.engine.core
 
 

@@ -1,6 +1,6 @@
 """Formal proofs about what is around an engine on a board, for runs of any length."""
 
-from formal.board import BridgeContract, MemoryContract
+from formal.board import BridgeContract, MemoryContract, RunnerContract
 from formal.runner import prove, prove_by_induction, reaches
 from formal.units import Narrow
 
@@ -13,3 +13,8 @@ def test_memory_keeps_the_rules_of_axi():
 def test_bridge_holds_what_it_offers():
     prove(BridgeContract())
     reaches(BridgeContract(), 40)
+
+
+def test_runner_holds_what_it_offers():
+    prove_by_induction(RunnerContract(), k=2)
+    reaches(RunnerContract(), 20)

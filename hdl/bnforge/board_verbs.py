@@ -19,8 +19,8 @@ def add(verb, number):
     number : function of (name, low, high)
         The type of an argument that is an integer within limits.
     """
-    build = verb("build", _build, "build a bitstream for a board: the engine with memory and a serial line, by "
-                 "amaranth's flow (extra 'boards'); for Arty A7 the project of Vivado; "
+    build = verb("build", _build, "build a bitstream for a board: the engine, or on the smallest a core, with "
+                 "memory and a serial line, by amaranth's flow (extra 'boards'); for Arty A7 the project of Vivado; "
                  "'bnforge build --list' names the boards",
                  takes_config=False)
     build.add_argument("board", nargs="?", metavar="BOARD", help="what --list prints")
@@ -56,15 +56,15 @@ def _of_board(parser, number):
 def _board_config(chosen, *, simulated=False):
     """The board that was asked for, and its :class:`.BoardConfig`."""
     from . import cli
-    from .board.boards import BUS, SIMULATED_BAUD, board
+    from .board.boards import BUS, board
     found = board(chosen.board)
-    chosen.directions, chosen.engine = None, True
+    chosen.directions, chosen.engine = None, found.has_engine
     if not chosen.config and not chosen.preset:
         chosen.preset = found.preset
     engine = cli.configuration_of(chosen)
-    if not chosen.config or "bus" not in read_toml(chosen.config):
+    if found.has_engine and not (chosen.config and "bus" in read_toml(chosen.config)):
         engine = engine.replace(bus=BUS)
-    return found, found.config(engine, baud=SIMULATED_BAUD if simulated and chosen.baud is None else chosen.baud)
+    return found, found.config(engine, baud=found.simulated_baud if simulated and chosen.baud is None else chosen.baud)
 
 
 def _build(chosen):

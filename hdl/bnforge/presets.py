@@ -1,4 +1,4 @@
-"""Named configurations, both directions unless they say otherwise. The text beside each is what `bnforge list` prints."""
+"""Named configurations, both directions unless they say so. The text beside each is what ``bnforge list`` prints."""
 
 from .config import Algorithm, Config, Directions, Extraction
 from .formats import BF16, FP10, BlockFormat

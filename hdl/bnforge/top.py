@@ -20,7 +20,18 @@ from .scalars import scalar_class
 from .streams import FLAGS, whole_bytes
 from .totals import TotalsUnit
 
-__all__ = ["Top"]
+__all__ = ["Top", "core_streams"]
+
+
+def core_streams(config):
+    """Members of the core for its streams, as docs/interfaces.md has them."""
+    y_width = whole_bytes(config.lanes * config.element_width)
+    exponents = config.n_groups * config.storage.exponent_width if config.is_block else 0
+    ports = axis_members("s_axis", In, whole_bytes(config.lanes * config.x_format.width))
+    if config.has_backward:
+        ports |= axis_members("s_axis_y", In, y_width, exponents)
+    return (ports | axis_members("s_axis_hdr", In, 32) | axis_members("m_axis", Out, y_width, exponents) |
+            axis_members("m_axis_rec", Out, 32))
 
 
 class Top(wiring.Component):
@@ -48,16 +59,8 @@ class Top(wiring.Component):
 
     def __init__(self, config, *, clocked=True):
         self.config, self.clocked = config, clocked
-        x_width = whole_bytes(config.lanes * config.x_format.width)
-        y_width = whole_bytes(config.lanes * config.element_width)
-        exponents = config.n_groups * config.storage.exponent_width if config.is_block else 0
         ports = {"aclk": In(1), "aresetn": In(1)} if clocked else {}
-        ports |= axis_members("s_axis", In, x_width)
-        if config.has_backward:
-            ports |= axis_members("s_axis_y", In, y_width, exponents)
-        ports |= axis_members("s_axis_hdr", In, 32) | axis_members("m_axis", Out, y_width, exponents)
-        ports |= axis_members("m_axis_rec", Out, 32)
-        super().__init__(ports | {"status": Out(6), "status_clear": In(1)})
+        super().__init__(ports | core_streams(config) | {"status": Out(6), "status_clear": In(1)})
 
     @property
     def constants_latency(self):

@@ -16,6 +16,7 @@ from .device import Device
 from .link import Link, LinkError, Refused
 from .progress import Bar
 from .tensors import run_pass, tensor_run
+from .tiles import core_run, run_tiles
 
 __all__ = ["SIMULATED", "connected", "identify", "self_test", "load", "run_tensor"]
 
@@ -80,13 +81,15 @@ def connected(port, config, baud=None, cache=DEFAULT_CACHE, report=print):
 
 def identify(device, report=print):
     """Print what was built; checks the engine's registers against it."""
-    config = device.config
-    version = ".".join(map(str, device.identify()))
-    core, bus = config.engine.core, config.engine.bus
-    report(f"bnforge {version} at {config.clock_hz / 1e6:g} MHz, {config.baud} baud")
+    config, core = device.config, device.config.core
+    version = device.identify()
+    report(f"bnforge {'.'.join(map(str, version)) + ' ' if version else ''}at {config.clock_hz / 1e6:g} MHz, "
+           f"{config.baud} baud")
     directions = " and ".join(["forward"] * core.has_forward + ["backward"] * core.has_backward)
-    report(f"engine: {directions}, lanes: {core.lanes}, x: {core.x_format}, y: {core.storage}, sample: "
-           f"{core.sample_depth} in chunks of {core.chunk_len}, bus: {bus.data_width} bits")
+    sample = f"{core.sample_depth} in chunks of {core.chunk_len}" if core.has_statistics else "none"
+    bus = f", bus: {config.engine.bus.data_width} bits" if config.has_engine else ""
+    report(f"{'engine' if config.has_engine else 'core'}: {directions}, lanes: {core.lanes}, x: {core.x_format}, y: "
+           f"{core.storage}, sample: {sample}{bus}")
     report(f"memory: {config.memory_bytes >> 10} KiB at {config.memory_base:#x}")
 
 
@@ -120,13 +123,16 @@ def self_test(device, seed=0, progress=Bar, report=print):
             if refused.status is not status:
                 failures.append(f"read of {space.name.lower()} at {address:#x} must be answered {status.name}, not "
                                 f"{refused.status.name}")
-    core = config.engine.core
+    core = config.core
     if core.is_one_pass and core.has_forward:
         channels = core.lanes + 1  # a full tile and a short one
         x, dy = rng.standard_normal((2, 2, 5, 5, channels))
-        run = tensor_run(config, x, dy if core.has_backward else None, gamma=rng.uniform(-2, 2, channels),
-                         beta=rng.uniform(-1, 1, channels))
-        failures += _passes(device, run, core.has_backward, progress, report)[0]
+        gamma, beta = rng.uniform(-2, 2, channels), rng.uniform(-1, 1, channels)
+        if config.has_engine:
+            run = tensor_run(config, x, dy if core.has_backward else None, gamma=gamma, beta=beta)
+            failures += _passes(device, run, core.has_backward, progress, report)[0]
+        else:
+            failures += _tiles(device, core_run(config, x, gamma=gamma, beta=beta), progress, report)[0]
     for failure in failures:
         report(f"  {failure}")
     report(f"self-test: {len(failures)} failures" if failures else "self-test: passed")
@@ -143,10 +149,21 @@ def _passes(device, run, backward, progress, report):
             raise LinkError(f"{direction}: the engine ended the run early: {error}") from None
         differences += done.differences
         written |= found
-        report(f"{direction}: {done.elements} elements, {done.n_bytes} bytes "
-               f"{'differ from' if done.differences else 'equal to'} the model; {done.cycles} cycles, "
-               f"{done.engine_seconds * 1e3:.3f} ms in the engine, {done.line_seconds:.1f} s with the line")
+        _say(done, "engine", report)
     return differences, written
+
+
+def _tiles(device, run, progress, report):
+    """(Differences, y) of a run without an engine."""
+    done, y = run_tiles(device, run, progress)
+    _say(done, "core", report)
+    return done.differences, y
+
+
+def _say(done, where, report):
+    report(f"{done.direction}: {done.elements} elements, {done.n_bytes} bytes "
+           f"{'differ from' if done.differences else 'equal to'} the model; {done.cycles} cycles, "
+           f"{done.engine_seconds * 1e3:.3f} ms in the {where}, {done.line_seconds:.1f} s with the line")
 
 
 def load(path):
@@ -181,19 +198,26 @@ def run_tensor(device, x, dy=None, gamma=None, beta=None, output=None, progress=
         For arrays of other shapes, or too large for the memory of the build.
     LinkError
     """
-    config = device.config.engine
-    run = tensor_run(device.config, x, dy, gamma=gamma, beta=beta)
-    differences, written = _passes(device, run, dy is not None, progress, report)
+    arrays = {}
+    if device.config.has_engine:
+        config = device.config.engine
+        run = tensor_run(device.config, x, dy, gamma=gamma, beta=beta)
+        differences, written = _passes(device, run, dy is not None, progress, report)
+        shape = Shape(*run.x.shape)
+        arrays["y"] = unpack_stored(config, written["y"], shape).decode().reshape(shape.dims)
+        if dy is not None:
+            dx = unpack_stored(config, written["dx"], shape, fmt=config.core.gradient_storage).decode()
+            arrays["dx"] = dx.reshape(shape.dims)
+            arrays["dgamma"], arrays["dbeta"] = unpack_gradients(written["gradients"])
+    else:
+        if dy is not None:
+            raise ValueError("dy must be left out: the build has no backward pass")
+        run = core_run(device.config, x, gamma=gamma, beta=beta)
+        differences, arrays["y"] = _tiles(device, run, progress, report)
     if output is not None:
         output = Path(output)
         output.mkdir(parents=True, exist_ok=True)
-        shape = Shape(*run.x.shape)
-        arrays = {"y": unpack_stored(config, written["y"], shape).decode()}
-        if dy is not None:
-            arrays["dx"] = unpack_stored(config, written["dx"], shape, fmt=config.core.gradient_storage).decode()
-            arrays["dgamma"], arrays["dbeta"] = unpack_gradients(written["gradients"])
         for name, values in arrays.items():
-            values = values.reshape(shape.dims) if values.ndim == 2 else values
             np.save(output / f"{name}.npy", values.astype(np.float32))
             report(f"{output / name}.npy")
     for line in differences:

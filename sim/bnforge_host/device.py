@@ -2,11 +2,12 @@
 
 import json
 import struct
+import time
 import zlib
 
 import numpy as np
 from bnforge.board import BoardConfig, Space
-from bnforge.board.config import IDENTITY_WORDS, MAGIC
+from bnforge.board.config import IDENTITY_WORDS, MAGIC, TileRegister
 from bnforge.board.frames import MAX_WORDS, PROTOCOL
 from bnforge_sim.driver import Driver
 from bnforge_sim.engine_runs import drive
@@ -29,7 +30,7 @@ class Device:
     config : BoardConfig
         What was built, as the board says.
     driver : bnforge_sim.driver.Driver
-        The registers; :func:`bnforge_sim.engine_runs.drive` runs what it does.
+        The registers of the engine; :func:`bnforge_sim.engine_runs.drive` runs what it does. None without an engine.
 
     Raises
     ------
@@ -53,7 +54,9 @@ class Device:
             self.config = BoardConfig.from_dict(json.loads(text))
         except ValueError as error:
             raise LinkError(f"configuration of the board is not one of this version: {error}") from None
-        self.driver = Driver(self.config.engine, self._read_register, self._write_register)
+        self.driver = None
+        if self.config.has_engine:
+            self.driver = Driver(self.config.engine, self._read_register, self._write_register)
 
     async def _read_register(self, offset):
         return self.link.read(Space.REGISTERS, offset, 1)[0]
@@ -67,14 +70,14 @@ class Device:
         return self.config.memory_base + self.config.memory_bytes
 
     def identify(self):
-        """Version of the generator, (major, minor, patch), from the engine's own registers.
+        """Version of the generator, (major, minor, patch), from the engine's own registers; None without an engine.
 
         Raises
         ------
         LinkError, ValueError
             When the registers are not those of the configuration.
         """
-        return drive(self.driver.identify())
+        return drive(self.driver.identify()) if self.driver else None
 
     def write(self, address, data, progress=None):
         """Write bytes at an address, whole words: up to 3 bytes before and behind are read and written back.
@@ -104,3 +107,30 @@ class Device:
             if progress is not None:
                 progress(4 * count)
         return bytes(data[address - first:address - first + size])
+
+    def write_words(self, place, words, progress=None):
+        """Write 32-bit words at a word of the memory."""
+        self.write(self.config.memory_base + 4 * place, np.asarray(words, "<u4").tobytes(), progress)
+
+    def read_words(self, place, count, progress=None):
+        """uint32 array of words of the memory."""
+        return np.frombuffer(self.read(self.config.memory_base + 4 * place, 4 * count, progress), "<u4")
+
+    def run_tile(self, n_beats):
+        """Run the tile in the memory of a board without an engine: cycles, and the flags of the core.
+
+        Raises
+        ------
+        LinkError
+            The core does not end, or refuses the tile.
+        """
+        self.link.write(Space.REGISTERS, TileRegister.RUN, [n_beats])
+        end = time.monotonic() + self.link.patience
+        while (status := self.link.read(Space.REGISTERS, TileRegister.STATUS, 1)[0]) & 1:
+            if time.monotonic() > end:
+                raise LinkError(f"tile of {n_beats} beats must end in {self.link.patience:g} s, and does not: load the "
+                                "bitstream again")
+        flags = status >> 8
+        if flags >> 3:
+            raise LinkError(f"the core refused the tile, with status {flags:#x}")
+        return self.link.read(Space.REGISTERS, TileRegister.CYCLES, 1)[0], flags

@@ -10,7 +10,7 @@ from bnforge_sim.engine_runs import BACKWARD, FORWARD, TensorRun, drive
 
 from .progress import Bar
 
-__all__ = ["PassReport", "tensor_run", "run_pass"]
+__all__ = ["PassReport", "tensor_run", "run_pass", "float_tensor", "affine_vectors"]
 
 _ALIGNMENT = 64
 _OUTPUTS = {FORWARD: ("y", "records"), BACKWARD: ("dx", "gradients")}
@@ -29,13 +29,13 @@ class PassReport:
     n_bytes : int
         Compared.
     cycles : int
-        Of the engine.
+        Of the engine, or of the core's tiles.
     engine_seconds : float
         The same at the clock of the board.
     line_seconds : float
         Of the transfers over the line and the run between them.
     counters : dict
-        All counters of the engine.
+        All counters of the engine; none without one.
     status : Status
     """
 
@@ -72,16 +72,15 @@ def tensor_run(config, x, dy=None, *, gamma=None, beta=None, seed=0, **options):
     core = config.engine.core
     if not core.is_one_pass:
         raise ValueError(f"algorithm must be 'one-pass' for the host, not {core.algorithm.value!r}")
-    x = _tensor("x", x)
+    x = float_tensor("x", x)
     if dy is not None:
-        dy = _tensor("dy", dy)
+        dy = float_tensor("dy", dy)
         if dy.shape != x.shape:
             raise ValueError(f"dy must be of the shape of x, {x.shape}, not {dy.shape}")
         if not core.has_backward:
             raise ValueError("dy must be left out: the build has no backward pass")
     shape = Shape(*x.shape)
-    affine = [_vector(name, values, fill, shape.channels) for name, values, fill in (
-        ("gamma", gamma, 1.0), ("beta", beta, 0.0))]
+    affine = affine_vectors(shape.channels, gamma, beta)
     codes = [to_codes(core.x_format, np.zeros_like(x) if values is None else values).astype(np.uint32)
              for values in (x, dy)]
     run = TensorRun(config.engine, shape, base=config.memory_base, alignment=_ALIGNMENT, tensors=codes, affine=affine,
@@ -94,13 +93,20 @@ def tensor_run(config, x, dy=None, *, gamma=None, beta=None, seed=0, **options):
     return run
 
 
-def _tensor(name, values):
+def float_tensor(name, values):
+    """An array of numbers of shape (N, H, W, C) as float64; else ValueError."""
     values = np.asarray(values)
     if values.dtype.kind not in "fiu":
         raise ValueError(f"{name} must be an array of numbers, not {values.dtype}")
     if values.ndim != 4 or 0 in values.shape:
         raise ValueError(f"{name} must be of shape (N, H, W, C), not {values.shape}")
     return values.astype(np.float64)
+
+
+def affine_vectors(channels, gamma, beta):
+    """gamma and beta, ones and zeros for None, as float32 arrays (channels,); else ValueError."""
+    return [_vector(name, values, fill, channels) for name, values, fill in (
+        ("gamma", gamma, 1.0), ("beta", beta, 0.0))]
 
 
 def _vector(name, values, fill, channels):

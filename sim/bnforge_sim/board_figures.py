@@ -14,15 +14,22 @@ from bnforge.board.boards import BOARDS
 from bnforge.board.build import build, write_project
 from bnforge.tools import ToolError
 
-__all__ = ["BUILDS", "measure", "draw"]
+__all__ = ["BUILDS", "RESOURCES", "resource", "measure", "draw"]
 
 BUILDS = [("ulx3s-85f", "opn16"), ("ecpix5-85f", "opn16"), ("ulx3s-45f", "opn4"), ("ecpix5-45f", "opn4"),
-          ("ulx3s-12f", "opn1_tiny"), ("ulx3s-25f", "opn1_tiny")]
+          ("ulx3s-12f", "opn1_tiny"), ("ulx3s-25f", "opn1_tiny"), ("icebreaker", "opn2_frozen")]
 """Board and preset, the largest that fits; the longest build first."""
-_DESIGN = (".sv", ".ys", ".lpf", ".sh")
+_DESIGN = (".sv", ".ys", ".lpf", ".pcf", ".sh")
 """What makes a project: the RTLIL has line numbers of the generator in it."""
-_SHOWN = {"TRELLIS_COMB": "LUT", "TRELLIS_FF": "register", "DP16KD": "block RAM", "MULT18X18D": "DSP"}
+RESOURCES = {"LUT": ("TRELLIS_COMB", "ICESTORM_LC"), "register": ("TRELLIS_FF",),
+             "block RAM": ("DP16KD", "ICESTORM_RAM"), "DSP": ("MULT18X18D", "ICESTORM_DSP")}
+"""What nextpnr calls them; a cell of an iCE40 is a LUT with a register."""
 _COLOURS = ("#4878a8", "#8fb8de", "#d08c40", "#6aa56a")
+
+
+def resource(result, kind):
+    """(Used, available) of a kind of :data:`RESOURCES` in a build; None where the device has no such thing."""
+    return next((result["resources"][name] for name in RESOURCES[kind] if name in result["resources"]), None)
 
 
 def _is_built(board, config, directory):
@@ -45,7 +52,7 @@ def _one(name, preset, work):
         except ToolError as error:
             return {"board": name, "preset": preset, "failed": str(error).split(" (")[0]}
     report = json.loads((directory / "build.json").read_text(encoding="utf-8"))
-    bitstream = directory / next(file for file in report["files"] if file.endswith(".bit"))
+    bitstream = directory / next(file for file in report["files"] if file.endswith((".bit", ".bin")))
     return {"preset": preset, **report, "bitstream_bytes": bitstream.stat().st_size}
 
 
@@ -70,16 +77,16 @@ def _bars(results, path):
     matplotlib.rcParams["svg.hashsalt"] = "bnforge"
     fitting = [result for result in results if "failed" not in result][::-1]
     figure, axes = plt.subplots(figsize=(8, 0.9 + 0.62 * len(fitting)))
-    for number, (kind, text) in enumerate(_SHOWN.items()):
-        shares = [100 * used / available for used, available in (result["resources"].get(kind, (0, 1))
+    for number, kind in enumerate(RESOURCES):
+        shares = [100 * used / available for used, available in (resource(result, kind) or (0, 1)
                                                                  for result in fitting)]
         places = [place + 0.3 - 0.2 * number for place in range(len(fitting))]
-        axes.barh(places, shares, 0.18, color=_COLOURS[number], label=text)
+        axes.barh(places, shares, 0.18, color=_COLOURS[number], label=kind)
     axes.set_yticks(range(len(fitting)), [f"{result['board']}\n{result['preset']}, {result['clock_mhz']:.0f} MHz"
                                           for result in fitting], fontsize=8)
     axes.set_xlim(0, 100)
     axes.set_xlabel("% of the device (measured)")
-    axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(_SHOWN), frameon=False)
+    axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(RESOURCES), frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
@@ -111,7 +118,7 @@ def _wiring(path):
     box(20, 14, 9, 9, "USB serial\nadapter", "#eeeeee")
     box(36, 14, 9, 9, "UART")
     box(50, 14, 10, 9, "bridge\nCRC-32")
-    box(69, 22, 17, 9, "engine", "#cfe3cf")
+    box(69, 22, 17, 9, "engine\n(iCE40: core)", "#cfe3cf")
     box(69, 5, 17, 9, "block RAM")
     box(36, 3, 9, 6, "PLL, reset", "#eeeeee")
     box(50, 3, 10, 6, "4 lights", "#eeeeee")
@@ -121,7 +128,7 @@ def _wiring(path):
     arrow((60, 21), (69, 26), "AXI4-Lite", 2)
     arrow((60, 16), (69, 10), "words", -3)
     arrow((77.5, 22), (77.5, 14))
-    axes.text(78.5, 18, "AXI4", fontsize=7, va="center")
+    axes.text(78.5, 18, "AXI4\n(streams)", fontsize=7, va="center")
     axes.annotate("", (36, 6), (29, 6), arrowprops={"arrowstyle": "->", "color": "#333333"})
     axes.text(29, 7.2, "oscillator,\nbutton", fontsize=7, ha="center")
     figure.tight_layout()

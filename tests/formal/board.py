@@ -1,13 +1,16 @@
-"""What is around an engine on a board: the memory keeps the rules of AXI, the bridge those of its ports."""
+"""What is around an engine or a core on a board: the memory keeps the rules of AXI, the bridge those of its ports."""
 
 from amaranth.hdl import Signal
+from bnforge.board import BoardConfig
 from bnforge.board.bridge import Bridge
 from bnforge.board.memory import BoardMemory
+from bnforge.board.tiles import TileRunner
+from bnforge.presets import opn2_frozen
 
 from .runner import assume, check
 from .units import Line, Specification, held
 
-__all__ = ["MemoryContract", "BridgeContract"]
+__all__ = ["MemoryContract", "BridgeContract", "RunnerContract"]
 
 _SIZE = 16
 
@@ -112,3 +115,32 @@ class BridgeContract(Specification):
         assume(m, ~(lite["bvalid"] & lite["awvalid"]))  # the address is taken before the answer
         check(m, ~(due["read"] & lite["arvalid"]), ~(due["write"] & lite["wvalid"]), ~self.first | ~unit.o.valid)
         self.witness = [unit.o.valid & unit.o.ready, lite["bvalid"] & lite["bready"], lite["rvalid"] & lite["rready"]]
+
+
+class RunnerContract(Specification):
+    """Words of a tile to the core, and answers on the register port, stay until they are taken; or until the run ends,
+    after which the core takes nothing before its reset.
+
+    The words read are left free, but that one stays until the next is read.
+    """
+
+    free = ("word",)
+
+    def __init__(self):
+        super().__init__(TileRunner(BoardConfig(engine=opn2_frozen, memory_bytes=4096)))
+
+    def specify(self, m):
+        unit, inside = self.unit, self.inside
+        word, ended = inside["word"], inside["ended"]
+        reads, before = Signal(), Signal(32, reset_less=True)
+        m.d.sync += [reads.eq(inside["step"] | inside["asks"]), before.eq(word)]
+        assume(m, reads | (word == before))
+        for name in ("s_axis_hdr", "s_axis"):
+            valid, ready, data, last = (getattr(unit, f"{name}_t{part}") for part in ("valid", "ready", "data", "last"))
+            check(m, held(m, valid, ready | ended, data, last), ~valid | unit.o_busy)
+        check(m, held(m, unit.s_axil_bvalid, unit.s_axil_bready, unit.s_axil_bresp),
+              held(m, unit.s_axil_rvalid, unit.s_axil_rready, unit.s_axil_rdata, unit.s_axil_rresp),
+              ~(unit.s_axis_hdr_tvalid & unit.s_axis_tvalid), ~unit.o_reset | ~unit.o_busy,
+              ~inside["fetching"] | unit.o_busy, ~inside["asks"] | ~unit.o_busy)
+        self.witness = [unit.s_axis_tvalid & unit.s_axis_tready & unit.s_axis_tlast, ended & ~unit.i_status[3:].any(),
+                        ended & unit.i_status[3:].any(), unit.o_done & unit.i_read, unit.o_done & unit.i_write]

@@ -10,7 +10,7 @@ from .boards import BOARDS
 
 __all__ = ["pins", "pin_file", "write"]
 
-_SUFFIXES = {"ecp5": ".lpf", "xilinx": ".xdc"}
+_SUFFIXES = {"ecp5": ".lpf", "ice40": ".pcf", "xilinx": ".xdc"}
 
 
 def pins(board):
@@ -54,6 +54,10 @@ def pin_file(board):
             text = "".join(f" {key}={value}" for key, value in attributes.items())
             lines += [f'LOCATE COMP "{port}" SITE "{site}";', f'IOBUF PORT "{port}"{text};']
         lines.append(f'FREQUENCY PORT "clk" {board.oscillator_hz} HZ;')
+    elif board.family == "ice40":
+        for port, (site, attributes) in found.items():
+            lines.append(f"set_io {'-pullup yes ' if 'PULLUP' in attributes and port == 'rx' else ''}{port} {site}")
+        lines.append(f"set_frequency clk {mhz:g}")
     else:
         for port, (site, attributes) in found.items():
             values = {"PACKAGE_PIN": site, **attributes}

@@ -7,9 +7,15 @@ from amaranth.lib.wiring import In, Out
 from ..arith import comb
 from ..dma.ports import axi_read_members, axi_write_members
 
-__all__ = ["BoardMemory"]
+__all__ = ["BoardMemory", "outside"]
 
 _DECERR = 3
+
+
+def outside(address, base, size):
+    """Whether an address lies outside of a memory: a signal. Base and size as of :class:`BoardMemory`."""
+    high = (size - 1).bit_length()
+    return (address[high:] != base >> high) | (address[12:high] >= size >> 12)
 
 
 class BoardMemory(wiring.Component):
@@ -57,8 +63,7 @@ class BoardMemory(wiring.Component):
         return m
 
     def _outside(self, address):
-        high = (self.size - 1).bit_length()
-        return (address[high:] != self.base >> high) | (address[12:high] >= self.size >> 12)
+        return outside(address, self.base, self.size)
 
     def _place(self, address):
         """Row of the memory."""

