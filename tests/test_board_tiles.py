@@ -80,6 +80,8 @@ class Bench:
         offered = {"m_axis": None, "m_axis_rec": None}
         while True:
             takes = {name: int(self.rng.random() >= self.stall) for name in ("s_axis_hdr", "s_axis")}
+            if self.stall:  # ready only after valid, as AXI4-Stream allows
+                takes = {name: ready & ctx.get(getattr(unit, f"{name}_tvalid")) for name, ready in takes.items()}
             takes["s_axis"] &= not self.refuses
             for name, ready in takes.items():
                 ctx.set(getattr(unit, f"{name}_tready"), int(ready))

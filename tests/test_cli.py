@@ -108,10 +108,10 @@ def test_area_writes_json_and_compares_with_it(files):
 
 
 def test_simulate_compares_with_the_model_and_writes_waves(files):
-    status, output, errors = run("simulate opn1_tiny --elements 1000 --seed 3", files)
+    status, output, errors = run("simulate opn2_frozen --elements 1000 --seed 3", files)
     assert status == 0 and "0 mismatches" in output and "seed 3" in output, errors
-    status, _output, errors = run("simulate opn1_tiny --elements 1 --waves -o {files}/out", files)
-    assert status == 0 and open(f"{files}/out/opn1_tiny.vcd", encoding="utf-8").read(5), errors
+    status, _output, errors = run("simulate opn2_frozen --elements 1 --waves -o {files}/out", files)
+    assert status == 0 and open(f"{files}/out/opn2_frozen.vcd", encoding="utf-8").read(5), errors
 
 
 def test_the_command_does_not_mind_a_reader_that_leaves():

@@ -14,8 +14,8 @@ from bnforge_sim.expect import expect
 from bnforge_sim.figures import backward_of
 
 OPN4 = PRESETS["opn4"][0]
-UNSIGNED, FORWARD, BACKWARD, GROUPS = (next(config for config in CONFIGS if config.name == name) for name in
-                                       ("unsigned_blocks", "forward_only", "backward_only", "small_exponent"))
+UNSIGNED, FORWARD, BACKWARD, GROUPS, FROZEN = (next(config for config in CONFIGS if config.name == name) for name in (
+    "unsigned_blocks", "forward_only", "backward_only", "small_exponent", "frozen_only"))
 REFUSED, MISFRAMED, DIFFERED = 8, 16, 32
 NAN, MINUS_ONE = 0x7FC00000, 0xBF800000
 
@@ -29,7 +29,8 @@ def plain_tile(config, n, rng, **changes):
     """A tile that sets no flag."""
     x = small_codes(config, (n, config.lanes), rng)
     gamma, beta = fp32_code(rng.uniform(0.5, 2, (2, config.lanes)))
-    tile = Tile(x, gamma, beta, int(fp32_code(0.25)), int(fp32_code(0.01)), config.sample_depth, Activation.RELU)
+    tile = Tile(x, gamma, beta, int(fp32_code(0.25)), int(fp32_code(0.01)), config.sample_depth, Activation.RELU,
+                frozen=not config.has_statistics)
     return dataclasses.replace(tile, **changes)
 
 
@@ -79,6 +80,10 @@ def record_word(lane, index, config=OPN4):
 RINV, R = 2, 4
 BAD_HEADERS = [
     ("direction not built", FORWARD, bits(1), REFUSED),
+    ("not frozen, no statistics", FROZEN, bits(8), REFUSED),
+    ("not frozen, no statistics, a sample", FROZEN, word_is(0, 1 << 16), REFUSED),
+    ("direction not built, no statistics", FROZEN, bits(1), REFUSED),
+    ("TLAST one early, no statistics", FROZEN, last_at(FROZEN.header_words - 2), MISFRAMED),
     ("activation 3", OPN4, bits(4), REFUSED),
     ("identity, unsigned", UNSIGNED, bits(2), REFUSED),
     ("no lane", OPN4, word_is(3, 0), REFUSED),
