@@ -204,6 +204,20 @@ def test_a_host_that_reads_while_a_tile_runs_waits_for_the_result(seed):
     bench.run(host)
 
 
+def test_a_tile_runs_from_the_answer_to_run_on(seed):
+    bench = Bench(seed, 0)
+
+    async def host(ctx):
+        unit = bench.runner
+        for name, value in (("wdata", 3), ("wstrb", 0xF), ("awvalid", 1), ("wvalid", 1)):
+            ctx.set(getattr(unit, f"s_axil_{name}"), value)
+        await ctx.tick()
+        assert ctx.get(unit.s_axil_bvalid)
+        assert await bench.read_register(ctx, TileRegister.STATUS) & 1
+
+    bench.run(host)
+
+
 # The configuration.
 
 FORWARD = {"directions": Directions.FORWARD}
