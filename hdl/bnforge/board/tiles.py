@@ -59,7 +59,7 @@ class TileRunner(wiring.Component):
         m.submodules.memory = block = memory.Memory(shape=_WORD, depth=config.memory_bytes // 4, init=[])
         self._row = range(config.memory_bytes // 4)
         n_beats = Signal(range(self.places.capacity + 1))
-        starts, ended = Signal(), Signal()
+        starts, ended = Signal(name="starts"), Signal(name="ended")
         m.d.comb += [self.o_outside.eq(outside(self.i_address, config.memory_base, config.memory_bytes)),
                      self.o_reset.eq(starts)]
         reading = self._send(m, block.read_port(), starts, ended, n_beats)
@@ -76,16 +76,16 @@ class TileRunner(wiring.Component):
     def _send(self, m, port, starts, ended, n_beats):
         """The header, then the beats; strobe of a host's word read."""
         places = self.places
-        fetching, in_beats = Signal(), Signal(reset_less=True)
+        fetching, in_beats = Signal(name="fetching"), Signal(name="in_beats", reset_less=True)
         row = Signal(self._row, name="fetch_row", reset_less=True)
         left = Signal(self._row, name="fetch_left", reset_less=True)
         valid, last = Signal(name="offered"), Signal(name="send_last", reset_less=True)
-        is_beat = Signal(reset_less=True)
+        is_beat = Signal(name="send_is_beat", reset_less=True)
         word = Signal(_WORD, name="word")
         taken = Mux(is_beat, self.s_axis_tready, self.s_axis_hdr_tready)
         step = comb(m, ~valid | taken, "send_step")
         host = comb(m, self.i_read & ~self.o_busy & ~self.o_outside, "host_may_read")
-        asked, read_done = Signal(), Signal()
+        asked, read_done = Signal(name="asked"), Signal(name="read_done")
         asks = comb(m, host & ~asked & ~read_done, "asks")
         m.d.comb += [
             port.en.eq(step | asks), port.addr.eq(Mux(asks, self._host_row(), row)), word.eq(port.data),
@@ -113,7 +113,8 @@ class TileRunner(wiring.Component):
         ended."""
         places = self.places
         y_row, record_row = (Signal(self._row, name=name, reset_less=True) for name in ("result_row", "record_row"))
-        y_done, records_done, write_done = Signal(), Signal(), Signal()
+        y_done, records_done = Signal(name="results_done"), Signal(name="records_done")
+        write_done = Signal(name="write_done")
         results = [self.m_axis_tdata] + ([self.m_axis_tuser] if self.config.core.is_block else [])
         m.d.comb += [self.m_axis_tready.eq(self.o_busy), self.m_axis_rec_tready.eq(self.o_busy & ~self.m_axis_tvalid)]
         host = comb(m, self.i_write & ~self.o_busy & ~self.o_outside & ~write_done, "host_writes")
