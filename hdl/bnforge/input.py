@@ -136,10 +136,10 @@ class InputStage(wiring.Component):
         with m.If(self.i_open.ready):
             m.d.sync += is_open.eq(self.i_open.valid)
             with m.If(self.i_open.valid):
-                m.d.sync += [sample_len.eq(tile.sample_len), mask.eq(tile.mask), at_end.eq(tile.sample_len == 1),
-                             at_len.eq(0)]
                 if config.has_statistics:
                     m.d.sync += frozen.eq(tile.frozen)
+                m.d.sync += [sample_len.eq(tile.sample_len), mask.eq(tile.mask), at_end.eq(tile.sample_len == 1),
+                             at_len.eq(0)]
                 if isinstance(backward, Signal):
                     m.d.sync += backward.eq(tile.backward)
                 if config.has_backward:

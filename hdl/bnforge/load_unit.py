@@ -21,9 +21,12 @@ class LoadUnit(ScalarUnit):
         m = Module()
         slot, tile = self._tile(m)
         loading = Signal()
+        load_index = Signal(range(self.config.lanes + 2))
         _sample_len, loads = self._control(m, slot, None, None, loading, Const(1, 1))
-        load_index, loaded, loaded_lane, last_loaded = self._loading(m, loads, loading)
+        self._count_loads(m, loads, loading, load_index)
+        loaded, loaded_lane = self._loading(m, loading, load_index)
         m.d.comb += [self.o_gamma_lane.eq(load_index), self.o_beta_lane.eq(load_index)]
         self._outputs(m, tile, loaded, loaded_lane, [], [])
+        last_loaded = self._end_of_loading(m, loading, loaded, loaded_lane)
         self._ends(m, None, None, last_loaded)
         return m

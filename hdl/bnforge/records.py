@@ -113,12 +113,12 @@ class RecordUnit(wiring.Component):
         m.d.comb += self.o.payload.last.eq(last)
         words, number = [], Mux(word < RECORD_SCALAR_WORDS, word, RECORD_SCALAR_WORDS)
         if config.has_forward:
-            words = self._scalars(m, fetch, lane, slot, ("a", "b"))
-        if self.statistics:
-            words += [*self._scalars(m, fetch, lane, slot, _STATISTICS, tiles[slot].frozen),
-                      self._positions(m, fetch, lane, tile, word, tiles[slot])]
-        elif config.has_forward:
-            words += [Const(0, _WORD)] * len(_STATISTICS)
+            scalars = ("a", "b", *(_STATISTICS if self.statistics else ()))
+            words = self._scalars(m, fetch, lane, slot, scalars, tiles[slot].frozen if self.statistics else None)
+            if self.statistics:
+                words.append(self._positions(m, fetch, lane, tile, word, tiles[slot]))
+            else:
+                words += [Const(0, _WORD)] * len(_STATISTICS)
         if config.has_backward:
             words += self._scalars(m, fetch, lane, slot, ("dgamma", "dbeta"))
             number = Mux(gradient, len(words) - GRADIENT_WORDS + word[0], number)
@@ -129,7 +129,7 @@ class RecordUnit(wiring.Component):
         return m
 
     def _scalars(self, m, fetch, lane, slot, names, frozen=None):
-        """One word each, one cycle after ``fetch``; 0 in a ``frozen`` tile."""
+        """One word each, one cycle after ``fetch``; a ``frozen`` tile has no statistics."""
         if frozen is not None:
             hide = Signal(reset_less=True)
             with m.If(fetch):
@@ -142,7 +142,7 @@ class RecordUnit(wiring.Component):
             write, read = mem.write_port(), mem.read_port()
             m.d.comb += [write.en.eq(port.valid), write.addr.eq(Cat(port.lane, self.i_slot)), write.data.eq(port.code),
                          read.en.eq(fetch), read.addr.eq(Cat(lane, slot))]
-            code = read.data if frozen is None else Mux(hide, 0, read.data)
+            code = Mux(hide, 0, read.data) if name in _STATISTICS else read.data
             words.append(comb(m, Cat(Const(0, _WORD - width), code), f"word_{name}"))
         return words
 

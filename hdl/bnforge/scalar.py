@@ -136,11 +136,13 @@ class ScalarUnit(wiring.Component):
         operators = Operators(m, config, sequencer, tile.eps)
         forward, backward = self._runs(sequencer)
         loading = Signal()
+        load_index = Signal(range(config.lanes + 2))
         sample_len, loads = self._control(m, slot, forward, backward, loading, self.i_job.payload.frozen)
+        self._count_loads(m, loads, loading, load_index)
         self._reciprocals(m, operators, sample_len, sequencer.runs)
 
         self.i_gamma_as_a = self.i_gamma[WORKING.width - config.a_format.width:]
-        load_index, loaded, loaded_lane, last_loaded = self._loading(m, loads, loading)
+        loaded, loaded_lane = self._loading(m, loading, load_index)
         over, stores_a, stores_b = [], [], []
         if config.has_forward:
             m.d.comb += self.o_range_parity.eq(slot)
@@ -154,6 +156,7 @@ class ScalarUnit(wiring.Component):
             stores_b.append((steps.base_valid, Const(0), steps.base))
         self._read_addresses(m, forward, backward, loading, load_index)
         self._outputs(m, tile, loaded, loaded_lane, stores_a, stores_b)
+        last_loaded = self._end_of_loading(m, loading, loaded, loaded_lane)
         self._ends(m, forward, backward, last_loaded)
         operators.build()
         sequencer.advance()
@@ -235,22 +238,26 @@ class ScalarUnit(wiring.Component):
             m.d.sync += register.eq(operators.quotient)
         return register
 
-    def _loading(self, m, loads, loading):
-        """After the strobe ``loads``, while ``loading``: which lane's scale is read; whether one has been, and whose it
-        is, and whether it is the last."""
-        lanes = self.config.lanes
-        index = Signal(range(lanes + 2), name="load_index")
+    def _count_loads(self, m, loads, loading, index):
+        """After the strobe ``loads``, while ``loading``: the lane whose constants are read."""
         with m.If(loads):
             m.d.sync += [loading.eq(1), index.eq(0)]
         with m.Elif(loading):
             m.d.sync += index.eq(index + 1)
-        loaded = Signal(name="loaded")
-        lane = Signal(lane_width(self.config), name="loaded_lane")
-        m.d.sync += [loaded.eq(loading & (index < lanes)), lane.eq(index)]
-        last = comb(m, loaded & (lane == lanes - 1), "last_loaded")
-        with m.If(last):
+
+    def _loading(self, m, loading, index):
+        """Whether constants have been read, and whose."""
+        loaded = Signal()
+        lane = Signal(lane_width(self.config))
+        m.d.sync += [loaded.eq(loading & (index < self.config.lanes)), lane.eq(index)]
+        return loaded, lane
+
+    def _end_of_loading(self, m, loading, loaded, lane):
+        """Whether they are those of the last lane."""
+        last_loaded = comb(m, loaded & (lane == self.config.lanes - 1), "last_loaded")
+        with m.If(last_loaded):
             m.d.sync += loading.eq(0)
-        return index, loaded, lane, last
+        return last_loaded
 
     def _read_addresses(self, m, forward, backward, loading, index):
         """gamma and beta, or a and b, a cycle before they are used."""

@@ -152,11 +152,13 @@ class Top(wiring.Component):
             records.i_done.eq(scalar.o_done), records.i_mask.eq(scalar.o_mask)]
         shifts, frees = [], []
         if config.has_forward:
-            m.d.comb += [records.i_a.eq(scalar.o_record_a), records.i_b.eq(scalar.o_record_b)]
-        if config.has_forward and config.has_statistics:
-            self._forward(m, entry, sums, scalar, records)
-            shifts.append(scalar.o_sum_shift)
-            frees.append(scalar.o_sum_free)
+            constants = [records.i_a.eq(scalar.o_record_a), records.i_b.eq(scalar.o_record_b)]
+            if config.has_statistics:
+                self._statistics(m, entry, sums, scalar, records, constants)
+                shifts.append(scalar.o_sum_shift)
+                frees.append(scalar.o_sum_free)
+            else:
+                m.d.comb += constants
         if config.has_backward:
             totals = self._backward(m, header, entry, sums, scalar, normaliser, records)
             shifts.append(totals.o_shift)
@@ -228,7 +230,7 @@ class Top(wiring.Component):
         m.d.sync += late.eq(control)
         return late
 
-    def _forward(self, m, entry, sums, scalar, records):
+    def _statistics(self, m, entry, sums, scalar, records, constants):
         """What only the samples of forward tiles need: extrema, ranges, and the records of a channel."""
         config = self.config
         m.submodules.ranges = ranges = RangeUnit(config)
@@ -247,6 +249,7 @@ class Top(wiring.Component):
             ranges.i_extrema.eq(lanes[0].o_extrema),
             ranges.i_read_parity.eq(scalar.o_range_parity), ranges.i_read_lane.eq(scalar.o_range_lane),
             scalar.i_range.eq(ranges.o_sum), scalar.i_sum.eq(sums[0].o_sum),
+            *constants,
             records.i_rinv.eq(scalar.o_rinv), records.i_mu.eq(scalar.o_mu), records.i_r.eq(scalar.o_r),
             records.i_position_valid.eq(ranges.o_position_valid), records.i_position.eq(ranges.o_position),
             records.i_n_chunks.eq(scalar.o_n_chunks), records.i_frozen.eq(scalar.o_frozen)]

@@ -152,8 +152,9 @@ class BoardConfig:
     def to_dict(self):
         """Plain data that :meth:`from_dict` reads back."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        del values["engine"]
-        return values | {"engine" if self.has_engine else "core": self.engine.to_dict()}
+        values["engine"] = self.engine.to_dict()
+        return values if self.has_engine else {{"engine": "core"}.get(name, name): value
+                                               for name, value in values.items()}
 
     @classmethod
     def from_dict(cls, data):

@@ -50,39 +50,35 @@ class BoardTop(wiring.Component):
         bridge = Bridge(config.identity(), round(config.clock_hz * _PATIENCE))
         for name, part in (("receiver", receiver), ("transmitter", transmitter), ("bridge", bridge)):
             m.submodules[name] = DomainRenamer(_DOMAIN)(part)
+        memory, design, reset, works = (self._engine if config.has_engine else self._core)(m)
         wiring.connect(m, bridge.o, transmitter.i)
-        memory, works = (self._engine if config.has_engine else self._core)(m, bridge)
         m.d.comb += [
-            receiver.i_rx.eq(self.rx), self.tx.eq(transmitter.o_tx), bridge.i_valid.eq(receiver.o_valid),
-            bridge.i_data.eq(receiver.o_data), bridge.i_error.eq(receiver.o_error),
-            memory.i_read.eq(bridge.o_memory_read), memory.i_write.eq(bridge.o_memory_write),
-            memory.i_address.eq(bridge.o_address), memory.i_data.eq(bridge.o_data),
-            bridge.i_memory_done.eq(memory.o_done), bridge.i_memory_data.eq(memory.o_data),
-            bridge.i_memory_outside.eq(memory.o_outside)]
+            receiver.i_rx.eq(self.rx), self.tx.eq(transmitter.o_tx), design.aclk.eq(self.clk),
+            design.aresetn.eq(~reset), bridge.i_valid.eq(receiver.o_valid), bridge.i_data.eq(receiver.o_data),
+            bridge.i_error.eq(receiver.o_error), memory.i_read.eq(bridge.o_memory_read),
+            memory.i_write.eq(bridge.o_memory_write), memory.i_address.eq(bridge.o_address),
+            memory.i_data.eq(bridge.o_data), bridge.i_memory_done.eq(memory.o_done),
+            bridge.i_memory_data.eq(memory.o_data), bridge.i_memory_outside.eq(memory.o_outside)]
+        _join(m, bridge, design if config.has_engine else memory, "s_axil_")
+        _join(m, memory, design, "m_axi_", "s_axis_", "m_axis_")
         self._lights(m, bridge, works)
         return m
 
-    def _engine(self, m, bridge):
-        """The engine; returns its memory, and whether it uses that."""
+    def _engine(self, m):
+        """The memory, the engine, what resets it, and whether it uses the memory."""
         config = self.config
         memory = BoardMemory(config.engine.bus, config.memory_base, config.memory_bytes)
         m.submodules.memory = DomainRenamer(_DOMAIN)(memory)
         m.submodules.engine = engine = Engine(config.engine)
-        m.d.comb += [engine.aclk.eq(self.clk), engine.aresetn.eq(~self.rst)]
-        _join(m, bridge, engine, "s_axil_")
-        _join(m, memory, engine, "m_axi_")
-        return memory, engine.m_axi_arvalid | engine.m_axi_awvalid
+        return memory, engine, self.rst, engine.m_axi_arvalid | engine.m_axi_awvalid
 
-    def _core(self, m, bridge):
-        """The core; returns what runs its tiles, which has the memory, and whether one runs."""
+    def _core(self, m):
+        """What runs the tiles of the core and has the memory, the core, what resets it, and whether a tile runs."""
         runner = TileRunner(self.config)
         m.submodules.runner = DomainRenamer(_DOMAIN)(runner)
         m.submodules.core = normaliser = core(self.config.core)
-        m.d.comb += [normaliser.aclk.eq(self.clk), normaliser.aresetn.eq(~self.rst & ~runner.o_reset),
-                     runner.i_status.eq(normaliser.status)]
-        _join(m, bridge, runner, "s_axil_")
-        _join(m, runner, normaliser, "s_axis_", "m_axis_")
-        return runner, runner.o_busy
+        m.d.comb += runner.i_status.eq(normaliser.status)
+        return runner, normaliser, self.rst | runner.o_reset, runner.o_busy
 
     def _lights(self, m, bridge, works):
         """A light is on for as long as one can see after what it stands for."""
