@@ -14,12 +14,13 @@ LARGE = re.compile(r"""
     test_sweeps_rtl\.py::test_more_cores_ | test_model_sweeps\.py::test_more_sweeps_ |
     test_serial_unit\.py::.*-many\] | test_flows_netlist\.py::test_a_mapped_core_ |
     test_sweep_runs\.py::test_the_engine_writes_ | test_cocotb_engine\.py::.*\[icarus-tiny_32\] |
-    test_rtl_configs\.py::.*\[(two_digit_wide|chunk_256|chunk_512|fp10_1_6_3)\] | test_rtl_presets\.py::.*\[opn32_mx\] |
-    test_cocotb\.py::test_core\[icarus-opn4\] | test_digits\.py::test_digits_equal_model\[opn4\] |
+    test_rtl_configs\.py::.*\[(two_digit_wide|chunk_256|chunk_512|fp10_1_6_3|fp16|five_lanes)\] |
+    test_rtl_presets\.py::.*\[opn32_mx\] | test_engine_system\.py::test_random_tensors\[1- |
+    test_cocotb\.py::test_core\[icarus-(opn4|opn1_tiny)\] | test_digits\.py::test_digits_equal_model\[opn16\] |
     test_emit\.py::.*\[wide_bus | test_emit\.py::test_another_process_.*\[opn16\] |
     test_formal\.py::test_(parts_of_the_core_keep_their_rules|streams_hold_until_taken)\[opn1_tiny-backward\] |
     test_formal\.py::test_sample_fifo_.*\[82\] | test_rtl_errors\.py::test_reset_in_the_middle\[opn16\] |
-    test_formal\.py::test_rules_are_not_empty\[AllRules |
+    test_formal\.py::test_rules_are_not_empty\[AllRules | test_rtl_timing\.py::test_back_to_back_.*\[opn16\] |
     test_rtl_timing\.py::.*\[opn32_mx | test_formal\.py::test_parts_of_the_core_keep_their_rules\[floats-both\]
     """, re.VERBOSE)
 """Tests of what smaller designs, or larger ones of the same modules, are tested for too: only with --all-engines."""

@@ -26,8 +26,8 @@ CONFIGS = [
     Config(name="chunk_256", lanes=1, x_format=E5M2, storage=BlockFormat(1, 8), sample_depth=512, chunk_len=256),
     Config(name="chunk_512", lanes=1, x_format=E5M2, storage=BlockFormat(1, 8), sample_depth=1536, chunk_len=512,
            **BACKWARD),
-    Config(name="frozen_only", lanes=2, storage=BlockFormat(2, 8), sample_depth=0, chunk_len=16, **FORWARD),
-    Config(name="frozen_floats", lanes=3, x_format=FP10, storage=FP10, sample_depth=0, chunk_len=4, **FORWARD),
+    Config(name="frozen_only", lanes=2, storage=BlockFormat(2, 8), sample_depth=0, chunk_len=64, **FORWARD),
+    Config(name="frozen_floats", lanes=3, x_format=FP10, storage=FP10, sample_depth=0, chunk_len=64, **FORWARD),
     Config(name="forward_only", lanes=4, storage=BlockFormat(2, 8), **SMALL, **FORWARD),
     Config(name="backward_only", lanes=4, storage=BlockFormat(2, 8), **SMALL, **BACKWARD),
 ]
