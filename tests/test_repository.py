@@ -90,3 +90,10 @@ def test_help_lists_every_target():
     command = ["make", "--no-print-directory", "help"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert {line.split()[1] for line in listed.splitlines()} == phony
+
+
+@pytest.mark.xdist_group("repository")
+def test_groups_of_tests_stay_on_one_worker(request):
+    """Else every worker builds the simulations of a group: pytest 9.2 with pytest-xdist 3.8 did."""
+    if getattr(request.config, "workerinput", None) and request.config.getoption("dist") == "loadgroup":
+        assert request.node.nodeid.endswith("@repository")
