@@ -95,5 +95,5 @@ def test_help_lists_every_target():
 @pytest.mark.xdist_group("repository")
 def test_groups_of_tests_stay_on_one_worker(request):
     """Else every worker builds the simulations of a group: pytest 9.2 with pytest-xdist 3.8 did."""
-    if getattr(request.config, "workerinput", None) and request.config.getoption("dist") == "loadgroup":
+    if getattr(request.config.option, "loadgroup", False):  # of a worker
         assert request.node.nodeid.endswith("@repository")
