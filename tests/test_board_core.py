@@ -5,13 +5,13 @@ import re
 import numpy as np
 import pytest
 import serial
+from board_line import Line, open_link, quiet
 from bnforge import presets
 from bnforge.board import Space
 from bnforge.board.boards import board
 from bnforge.cli import main
 from bnforge.config import Directions
-from bnforge_host import Device, Garbled, Link, LinkError
-from bnforge_host.progress import Bar
+from bnforge_host import Device, Garbled, LinkError
 from bnforge_host.simulated import SimulatedPort
 from bnforge_host.tiles import core_run, run_tiles
 from bnforge_model import Activation, forward
@@ -22,27 +22,9 @@ ICEBREAKER = board("icebreaker")
 CONFIG = ICEBREAKER.config(presets.opn2_frozen, baud=ICEBREAKER.simulated_baud)
 
 
-class quiet(Bar):
-    def _draw(self, end):
-        pass
-
-
-class Line:
-    """Bytes to the board from the next on, changed once."""
-
-    def __init__(self):
-        self.change = None
-
-    def __call__(self, data, direction):
-        if self.change is None or direction != "to board" or len(data) < 100:
-            return data
-        change, self.change = self.change, None
-        return change(data)
-
-
 @pytest.fixture(scope="module")
 def line():
-    return Line()
+    return Line(at_least=100)
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +35,7 @@ def board_port(line):
 
 @pytest.fixture
 def device(board_port):
-    with serial.Serial(board_port.name, CONFIG.baud, timeout=0.05) as port:
-        link = Link(port, patience=20)
-        link.open()
+    with open_link(board_port, CONFIG.baud) as link:
         yield Device(link)
 
 
@@ -108,7 +88,7 @@ def test_a_tile_that_the_core_refuses_is_said_and_the_next_one_runs(device):
 
 def test_a_changed_byte_in_mid_tensor_ends_in_a_clear_error_and_the_next_run_works(device, line):
     x = digits(4, 2)
-    line.change = lambda data: data[:50] + bytes([data[50] ^ 8]) + data[51:]
+    line.change = "to board", lambda data: data[:50] + bytes([data[50] ^ 8]) + data[51:]
     with pytest.raises(Garbled, match="the board received a frame with a wrong CRC"):
         run_tiles(device, core_run(CONFIG, x), quiet)
     device.link.open()
@@ -119,9 +99,7 @@ def test_a_disconnect_in_mid_tensor_leaves_a_board_that_works(board_port):
     from bnforge.board.frames import Command, request
     with serial.Serial(board_port.name, CONFIG.baud) as port:
         port.write(request(Command.WRITE, Space.MEMORY, CONFIG.memory_base, range(200), 1)[:333])
-    with serial.Serial(board_port.name, CONFIG.baud, timeout=0.05) as port:
-        link = Link(port, patience=20)
-        link.open()
+    with open_link(board_port, CONFIG.baud) as link:
         assert run_tiles(Device(link), core_run(CONFIG, digits(1, 3)), quiet)[0].differences == []
 
 
@@ -135,9 +113,7 @@ def test_a_core_with_statistics_runs_too():
     core = presets.opn1_tiny.replace(directions=Directions.FORWARD)
     config = ICEBREAKER.config(core, baud=ICEBREAKER.simulated_baud)
     x = digits(2, 2)
-    with SimulatedPort(config) as port, serial.Serial(port.name, config.baud, timeout=0.05) as line:
-        link = Link(line, patience=20)
-        link.open()
+    with SimulatedPort(config) as port, open_link(port, config.baud) as link:
         run = core_run(config, x, gamma=[1, -2], beta=[0, 1])
         report, y = run_tiles(Device(link), run, quiet)
     assert report.differences == []

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import serial
+from board_line import Line, open_link, quiet
 from bnforge import presets
 from bnforge.board import Space
 from bnforge.board.boards import BOARDS, board
 from bnforge.cli import main
 from bnforge_host import Device, Disconnected, Garbled, Link, LinkError, NoAnswer, Refused, command
-from bnforge_host.progress import Bar
 from bnforge_host.simulated import SimulatedPort
 from bnforge_host.tensors import run_pass, tensor_run
 from bnforge_model.floats import decode
@@ -22,20 +22,6 @@ pytestmark = pytest.mark.xdist_group("board")  # one simulation for all
 BOARD = replace(board("ulx3s-12f"), memory_bytes=8192)
 CONFIG = BOARD.config(presets.opn1_tiny, baud=BOARD.simulated_baud)
 CORE = CONFIG.engine.core
-
-
-class Line:
-    """What happens to the next bytes on the line: set by a test, once."""
-
-    def __init__(self):
-        self.change = None
-
-    def __call__(self, data, direction):
-        if self.change is None or self.change[0] != direction or not data:
-            return data
-        _, change = self.change
-        self.change = None
-        return change(data)
 
 
 @pytest.fixture(scope="module")
@@ -51,26 +37,17 @@ def board_port(line):
 
 @pytest.fixture
 def link(board_port):
-    with serial.Serial(board_port.name, CONFIG.baud, timeout=0.05) as port:
-        link = Link(port, patience=20)
-        link.open()
+    with open_link(board_port, CONFIG.baud) as link:
         yield link
 
 
 def works(board_port):
     """A run from the start, as a user would do it again."""
-    with serial.Serial(board_port.name, CONFIG.baud, timeout=0.05) as port:
-        link = Link(port, patience=20)
-        link.open()
+    with open_link(board_port, CONFIG.baud) as link:
         x = np.random.default_rng(3).standard_normal((1, 2, 2, 1))
         device = Device(link)
         report, _ = run_pass(device, tensor_run(CONFIG, x), FORWARD, quiet)
         return report.differences == []
-
-
-class quiet(Bar):
-    def _draw(self, end):
-        pass
 
 
 def test_a_board_says_what_it_is(link):

@@ -231,7 +231,8 @@ class Top(wiring.Component):
         return late
 
     def _statistics(self, m, entry, sums, scalar, records, constants):
-        """What only the samples of forward tiles need: extrema, ranges, and the records of a channel."""
+        """What only the samples of forward tiles need: extrema, ranges, and the records of a channel, with its
+        ``constants``."""
         config = self.config
         m.submodules.ranges = ranges = RangeUnit(config)
         sampling = self._counted(m, Cat(entry.o_sampling, entry.o_chunk_first, entry.o_chunk_end, entry.o_position),

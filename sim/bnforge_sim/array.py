@@ -10,7 +10,7 @@ from bnforge import emit
 from bnforge_model.words import pack_beats, unpack_beats
 
 from .array_build import build_array
-from .build import DEFAULT_CACHE
+from .build import DEFAULT_CACHE, load_library
 from .files import Stall
 
 __all__ = ["BrokenRule", "Beats", "Outcome", "ArrayBench", "array_verilog"]
@@ -97,15 +97,6 @@ _FUNCTIONS = {"make": (_HANDLE, [_WORD, ctypes.c_char_p]), "delete": (None, [_HA
 
 
 @functools.cache
-def _library(path):
-    library = ctypes.CDLL(str(path))
-    for name, (result, arguments) in _FUNCTIONS.items():
-        function = getattr(library, f"array_{name}")
-        function.restype, function.argtypes = result, arguments
-    return library
-
-
-@functools.cache
 def array_verilog(config):
     """SystemVerilog text of the array that ``config`` describes."""
     from bnforge.array import SystolicArrayTop
@@ -133,7 +124,8 @@ class ArrayBench:
     def __init__(self, config, *, seed=1, verilog=None, cache=DEFAULT_CACHE, waves=None, optimise=True):
         self.config = config
         text = array_verilog(config) if verilog is None else verilog
-        self._library = _library(build_array(config, text, cache=cache, waves=waves is not None, optimise=optimise))
+        self._library = load_library(build_array(config, text, cache=cache, waves=waves is not None, optimise=optimise),
+                                     "array", _FUNCTIONS)
         self._handle = self._library.array_make(seed & 0x7fffffff, None if waves is None else str(waves).encode())
         if self._handle is None:
             raise OSError(f"waves must be the name of a file that can be written, not {waves!r}")

@@ -6,7 +6,7 @@ import functools
 from bnforge import emit
 from bnforge.board import BoardTop
 
-from .build import DEFAULT_CACHE, BenchKind, build_design
+from .build import DEFAULT_CACHE, BenchKind, build_design, load_library
 
 __all__ = ["BoardBench", "board_verilog"]
 
@@ -20,15 +20,6 @@ _FUNCTIONS = {
     "bit": (None, [_HANDLE, ctypes.c_double]), "send": (None, [_HANDLE, ctypes.c_char_p, _LONG]),
     "receive": (_LONG, [_HANDLE, ctypes.c_char_p, _LONG]), "waiting": (_LONG, [_HANDLE]),
     "leds": (ctypes.c_uint32, [_HANDLE])}
-
-
-@functools.cache
-def _library(path):
-    library = ctypes.CDLL(str(path))
-    for name, (result, arguments) in _FUNCTIONS.items():
-        function = getattr(library, f"board_{name}")
-        function.restype, function.argtypes = result, arguments
-    return library
 
 
 @functools.cache
@@ -63,8 +54,8 @@ class BoardBench:
     def __init__(self, config, *, baud=None, seed=0, verilog=None, cache=DEFAULT_CACHE, waves=None):
         verilog = board_verilog(config) if verilog is None else verilog
         self.config = config
-        self._library = _library(build_design(BOARD_BENCH, config.name, verilog, [], cache=cache,
-                                              waves=waves is not None))
+        self._library = load_library(build_design(BOARD_BENCH, config.name, verilog, [], cache=cache,
+                                                  waves=waves is not None), "board", _FUNCTIONS)
         self._handle = self._library.board_make(seed & 0x7FFFFFFF, None if waves is None else str(waves).encode())
         if not self._handle:
             raise OSError(f"waves must be a file that can be written, not {str(waves)!r}")

@@ -6,6 +6,7 @@ Verilator's run-time are compiled once and shared by all designs of a cache. So 
 """
 
 import contextlib
+import ctypes
 import fcntl
 import functools
 import hashlib
@@ -21,7 +22,7 @@ from bnforge.sweeps.words import reads_gradient
 from bnforge.tools import MissingTool, ToolError
 
 __all__ = ["DEFAULT_CACHE", "BuildError", "MissingCompiler", "verilator_root", "verilator_environment", "BenchKind",
-           "build_bench", "build_design"]
+           "build_bench", "build_design", "load_library"]
 
 DEFAULT_CACHE = Path("build") / "verilator"
 """Where executables are kept, relative to the current directory."""
@@ -155,6 +156,24 @@ def build_design(kind, name, verilog, defines, *, cache, waves, optimise=True):
             path.unlink()
 
     return _once(cache, f"{name}-{_hash(each)}", compile_each) / kind.product
+
+
+def load_library(path, prefix, functions):
+    """A compiled bench as a ctypes library.
+
+    Parameters
+    ----------
+    path : path
+        From :func:`build_design`.
+    prefix : str
+        Of its functions, before an underscore.
+    functions : dict of str to (result type, list of argument types)
+    """
+    library = ctypes.CDLL(str(path))
+    for name, (result, arguments) in functions.items():
+        function = getattr(library, f"{prefix}_{name}")
+        function.restype, function.argtypes = result, arguments
+    return library
 
 
 @functools.cache

@@ -12,7 +12,7 @@ import numpy as np
 
 from bnforge import emit
 
-from .build import DEFAULT_CACHE
+from .build import DEFAULT_CACHE, load_library
 from .engine_build import build_engine
 from .engine_memory import CHANNELS, Counts, Fault, FaultKind, MemoryModel, Order, Region, Totals
 
@@ -45,15 +45,6 @@ _FUNCTIONS = {
     "counts": (None, [_HANDLE, _WORD, _HANDLE]), "totals": (None, [_HANDLE, _HANDLE]),
     "fault": (None, [_HANDLE, _WORD, _WORD, _LONG, _WORD, _WORD, _LONG]), "heal": (None, [_HANDLE]),
     "struck": (_RESULT, [_HANDLE, _WORD, _HANDLE])}
-
-
-@functools.cache
-def _library(path):
-    library = ctypes.CDLL(str(path))
-    for name, (result, arguments) in _FUNCTIONS.items():
-        function = getattr(library, f"engine_{name}")
-        function.restype, function.argtypes = result, arguments
-    return library
 
 
 @functools.cache
@@ -99,8 +90,8 @@ class EngineBench:
             if value % 4096:
                 raise ValueError(f"{name} must be a multiple of 4096, not {value!r}")
         verilog = engine_verilog(config) if verilog is None else verilog
-        self._library = _library(build_engine(config, verilog, cache=cache, waves=waves is not None,
-                                              optimise=optimise))
+        self._library = load_library(build_engine(config, verilog, cache=cache, waves=waves is not None,
+                                                  optimise=optimise), "engine", _FUNCTIONS)
         self._handle = self._library.engine_make(seed & 0x7FFFFFFF, None if waves is None else str(waves).encode())
         if not self._handle:
             raise OSError(f"waves must be a file that can be written, not {str(waves)!r}")

@@ -36,7 +36,7 @@ class Space(enum.IntEnum):
     MEMORY = 0
     """The memory that the engine sees, at the addresses of the engine."""
     REGISTERS = 1
-    """The registers of the engine, by their offsets."""
+    """The registers of the engine, or those of :class:`.TileRegister`, by their offsets."""
     IDENTITY = 2
     """What was built, read-only: :meth:`.BoardConfig.identity`."""
 
@@ -59,7 +59,7 @@ class Status(enum.IntEnum):
     BAD_ADDRESS = 3
     """There is nothing at an address, or it cannot be written; the words before it are done."""
     REFUSED = 4
-    """The engine refused an access to a register; the words before it are done."""
+    """An access to a register was refused; the words before it are done."""
 
 
 class BadFrame(ValueError):
