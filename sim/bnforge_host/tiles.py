@@ -4,11 +4,12 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from bnforge_model import Encoded, Shape, default_c, default_eps, tile_slices
-from bnforge_model.blocks import element_dtype
+from bnforge.streams import whole_bytes
+from bnforge_model import Shape, default_c, default_eps, tile_slices
 from bnforge_model.constants import fp32_code
 from bnforge_model.floats import decode, to_codes
 from bnforge_model.frozen import frozen_affine
+from bnforge_model.words import pack_beats, unpack_y
 from bnforge_sim.engine_runs import FORWARD
 from bnforge_sim.expect import expect
 from bnforge_sim.grid import grid_order
@@ -20,7 +21,6 @@ from .tensors import PassReport, affine_vectors, float_tensor
 __all__ = ["CoreRun", "core_run", "run_tiles"]
 
 _WORD_BYTES = 4
-_WHOLE_BYTE = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +119,7 @@ def run_tiles(device, run, progress=Bar):
     with progress(f"{FORWARD}: tiles", _WORD_BYTES * (sent + got)) as bar:
         for channels, tile, wanted in zip(run.slices, run.tiles, run.wanted, strict=True):
             device.write_words(places.header, header_words(core, tile), bar)
-            device.write_words(places.beats, _packed(tile.x, core.x_format.width), bar)
+            device.write_words(places.beats, _words(pack_beats(tile.x, core.x_format.width)), bar)
             took, flags = device.run_tile(len(tile.x))
             results = device.read_words(places.beats, len(tile.x), bar)
             records = device.read_words(places.records, len(wanted.records), bar)
@@ -140,35 +140,21 @@ def run_tiles(device, run, progress=Bar):
     return report, y.reshape(run.shape.dims)
 
 
-def _packed(values, width):
-    """The fields of each row as a word, the first lowest."""
-    return (values.astype(np.uint64) << np.arange(values.shape[1], dtype=np.uint64) * np.uint64(width)).sum(
-        axis=1).astype(np.uint32)
-
-
-def _exponents_at(core):
-    """The bit from which on a result has exponents."""
-    return -(-core.lanes * core.element_width // _WHOLE_BYTE) * _WHOLE_BYTE
+def _words(*parts):
+    """The bytes of beats as 32-bit words, the first part lowest."""
+    data = np.concatenate(parts, axis=1)
+    return np.pad(data, ((0, 0), (0, _WORD_BYTES - data.shape[1]))).view("<u4")[:, 0]
 
 
 def _stored_words(core, wanted):
-    words = _packed(wanted.elements, core.element_width)
-    if core.is_block:
-        words |= _packed(wanted.exponents, core.storage.exponent_width) << np.uint32(_exponents_at(core))
-    return words
-
-
-def _fields(words, count, width):
-    places = np.arange(count, dtype=np.uint32) * np.uint32(width)
-    return (words[:, np.newaxis] >> places) & np.uint32((1 << width) - 1)
+    exponents = [pack_beats(wanted.exponents, core.storage.exponent_width)] if core.is_block else []
+    return _words(pack_beats(wanted.elements, core.element_width), *exponents)
 
 
 def _decoded(core, words):
     """Values of results: float64 (n, lanes)."""
-    elements, exponents = _fields(words, core.lanes, core.element_width).astype(np.int64), None
+    data = np.ascontiguousarray(words).view(np.uint8).reshape(-1, _WORD_BYTES)
+    elements, exponents = whole_bytes(core.lanes * core.element_width) // 8, None
     if core.is_block:
-        if core.storage.signed:
-            elements -= (elements >> (core.element_width - 1)) << core.element_width
-        exponents = _fields(words >> np.uint32(_exponents_at(core)), core.n_groups,
-                            core.storage.exponent_width).astype(np.uint8)
-    return Encoded(core.storage, elements.astype(element_dtype(core.storage)), exponents).decode()
+        exponents = data[:, elements:elements + whole_bytes(core.n_groups * core.storage.exponent_width) // 8]
+    return unpack_y(core, data[:, :elements], exponents).decode()
