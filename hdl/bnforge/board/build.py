@@ -150,6 +150,15 @@ def write_project(board, config, directory):
     return [directory / file for file in (*plan.files, *others)]
 
 
+def _installed():
+    """Versions of those packages with tools that are there; a variable may name tools from elsewhere."""
+    found = {}
+    for package in sorted({package for _command, package in TOOLS.values()}):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
 def _commands(script):
     """The tools that a script of amaranth's runs: (variable, shell text) of each."""
     lines = [line.strip() for line in script.splitlines()]
@@ -241,8 +250,7 @@ def build(board, config, directory, report=print):
         clock_mhz=round(reached["achieved"], 2), wanted_mhz=config.clock_hz / 1e6,
         path_from=rtl_name(path["path"][0]["from"]["cell"]), path_to=rtl_name(path["path"][-1]["to"]["cell"]),
         path=[asdict(step) for step in steps(path["path"])], seconds=seconds,
-        versions=tools.versions() | {package: importlib.metadata.version(package)
-                                     for package in sorted({package for _command, package in TOOLS.values()})},
+        versions=tools.versions() | _installed(),
         files=[path.name for path in (*files, *(path for path in products if path.exists()))])
     (directory / "build.json").write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
     return result
